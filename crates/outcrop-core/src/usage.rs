@@ -1,0 +1,80 @@
+//! Counted tokens.
+
+use serde::Serialize;
+
+/// Tokens of one attempt as the upstream counted them. `None` is "not reported", never zero.
+///
+/// `input` is what the provider bills as uncached input; cache reads and writes are beside it, not
+/// inside it (the Anthropic and Bedrock convention; OpenAI's inclusive figure is split on decode).
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize)]
+pub struct Usage {
+    /// Uncached input tokens.
+    pub input: Option<u64>,
+    /// Output tokens, reasoning included.
+    pub output: Option<u64>,
+    /// Input tokens read from the prompt cache.
+    pub cache_read: Option<u64>,
+    /// Input tokens written to the prompt cache.
+    pub cache_write: Option<u64>,
+    /// The part of `output` that was reasoning.
+    pub reasoning: Option<u64>,
+}
+
+impl Usage {
+    /// Usage of plain input and output.
+    pub fn of(input: u64, output: u64) -> Self {
+        Self { input: Some(input), output: Some(output), ..Self::default() }
+    }
+
+    /// Takes over every figure that `later` reports and keeps the others: usage is merged, never
+    /// replaced, because several protocols report it in pieces.
+    pub fn merge(&mut self, later: Usage) {
+        let Usage { input, output, cache_read, cache_write, reasoning } = later;
+        self.input = input.or(self.input);
+        self.output = output.or(self.output);
+        self.cache_read = cache_read.or(self.cache_read);
+        self.cache_write = cache_write.or(self.cache_write);
+        self.reasoning = reasoning.or(self.reasoning);
+    }
+
+    /// Whether input and output are both known, so that the attempt can be settled exactly.
+    pub fn is_complete(&self) -> bool {
+        self.input.is_some() && self.output.is_some()
+    }
+
+    /// All input tokens, cached or not; saturating.
+    pub fn input_total(&self) -> u64 {
+        [self.input, self.cache_read, self.cache_write]
+            .into_iter()
+            .flatten()
+            .fold(0, u64::saturating_add)
+    }
+
+    /// Output tokens, 0 if unknown.
+    pub fn output_or_zero(&self) -> u64 {
+        self.output.unwrap_or(0)
+    }
+
+    /// Input and output together; saturating.
+    pub fn total(&self) -> u64 {
+        self.input_total().saturating_add(self.output_or_zero())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn merging_keeps_what_the_later_report_omits() {
+        let mut usage = Usage { cache_read: Some(7), ..Usage::of(10, 1) };
+        usage.merge(Usage { output: Some(25), ..Usage::default() });
+        assert_eq!(usage, Usage { cache_read: Some(7), ..Usage::of(10, 25) });
+    }
+
+    #[test]
+    fn totals_saturate() {
+        let usage = Usage { cache_write: Some(u64::MAX), ..Usage::of(u64::MAX, 1) };
+        assert_eq!(usage.total(), u64::MAX);
+    }
+}

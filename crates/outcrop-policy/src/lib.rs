@@ -1,0 +1,26 @@
+//! Decisions: which targets may serve a request, in which order, and what their health is.
+//!
+//! Pure: no socket, no runtime, no log, no clock (I-7: `now` is a parameter). Knows nothing of bytes
+//! on a wire, of HTTP or of configuration files.
+#![cfg_attr(
+    test,
+    allow(
+        clippy::unwrap_used,
+        clippy::panic,
+        clippy::indexing_slicing,
+        reason = "tests stop at the first surprise"
+    )
+)]
+
+pub mod health;
+pub mod ledger;
+pub mod operations;
+pub mod record;
+pub mod residency;
+pub mod route;
+
+pub use health::Health;
+pub use ledger::Book;
+pub use record::DecisionLog;
+pub use residency::Residency;
+pub use route::{Choice, Plan, Question, Routes, TargetSpec};

@@ -1,0 +1,239 @@
+//! Where a request may go, and in which order: a pure function of the request, the routes and the
+//! switches.
+//!
+//! Hard filters stand outside every score: a target they exclude is never tried, whatever else
+//! fails. No allocation here grows with traffic; the size of the answer is bounded by the targets of
+//! one model.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use outcrop_core::decision::{Candidate, Exclusion};
+use outcrop_core::money::Price;
+use outcrop_core::operation::{Operation, Preference, Priority};
+use outcrop_core::path::{Effect, PathKind};
+use outcrop_core::TargetId;
+use smallvec::SmallVec;
+
+use crate::residency::{Place, Residency};
+
+/// Most targets one exchange tries.
+pub const ATTEMPTS_MAX: usize = 3;
+
+/// One target as the configuration describes it.
+#[derive(Debug, Clone)]
+pub struct TargetSpec {
+    /// Name of its path.
+    pub path: Arc<str>,
+    /// Kind of its path.
+    pub kind: PathKind,
+    /// The id the upstream knows; empty for the target that stands for any raw Bedrock id.
+    pub model_id: Arc<str>,
+    /// Declared region of the path.
+    pub region: Option<Arc<str>>,
+    /// Regions a cross-region profile may run in, as pinned by the operator.
+    pub destinations: Arc<[String]>,
+    /// What a second run would do; always `ReadOnly` for inference.
+    pub effect: Effect,
+    /// Whether the operator left it switched on.
+    pub enabled: bool,
+    /// Price row, if the configuration has one.
+    pub price: Option<Price>,
+    /// Output limit to inject where the caller set none.
+    pub max_tokens_default: Option<u64>,
+}
+
+/// Everything that routing reads; part of one immutable snapshot.
+#[derive(Debug, Clone, Default)]
+pub struct Routes {
+    /// All targets; a `TargetId` is an index here.
+    pub targets: Vec<TargetSpec>,
+    /// Alias to its targets, in configured order.
+    pub models: HashMap<Box<str>, Vec<TargetId>>,
+    /// One target per Bedrock path for raw ids; empty when raw ids are not allowed.
+    pub raw: Vec<TargetId>,
+    /// The operation table.
+    pub operations: Vec<Operation>,
+    /// Whether emergencies may travel over MCP.
+    pub emergency_over_mcp: bool,
+}
+
+/// What is asked of the router.
+#[derive(Clone, Copy)]
+pub struct Question<'a> {
+    /// Alias or raw id.
+    pub model: &'a str,
+    /// The operation.
+    pub operation: &'a Operation,
+    /// Requirements of key, operation or request; the strictest.
+    pub residency: Option<Residency>,
+    /// Kind or path name that should go first, if it is legal.
+    pub hint: Option<&'a str>,
+    /// Whether the key's allow-list admits the model.
+    pub allowed: bool,
+    /// Whether the path can carry the request at all.
+    pub can_carry: &'a dyn Fn(&TargetSpec, &str) -> bool,
+}
+
+/// One target to try.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Choice {
+    /// Which target.
+    pub target: TargetId,
+    /// The id to ask it for.
+    pub model_id: Arc<str>,
+}
+
+/// Ordered targets of one exchange.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Plan {
+    /// What to try, first choice first; at most `ATTEMPTS_MAX`.
+    pub choices: SmallVec<[Choice; ATTEMPTS_MAX]>,
+    /// Every target of the model, for the decision record.
+    pub candidates: Vec<Candidate>,
+}
+
+impl Routes {
+    /// The operation with that name.
+    pub fn operation(&self, name: &str) -> Option<&Operation> {
+        self.operations.iter().find(|o| &*o.name == name)
+    }
+
+    /// The target behind an id of this snapshot.
+    pub fn target(&self, id: TargetId) -> &TargetSpec {
+        self.targets
+            .get(id.index())
+            .expect("invariant: a TargetId is only used with the snapshot that made it")
+    }
+
+    /// Targets of an alias or of a raw Bedrock id; `None` when neither is known.
+    pub fn targets_of(&self, model: &str) -> Option<&[TargetId]> {
+        match self.models.get(model) {
+            Some(targets) => Some(targets),
+            None if looks_like_bedrock_id(model) && !self.raw.is_empty() => Some(&self.raw),
+            None => None,
+        }
+    }
+
+    /// Orders the legal targets of the asked model. An empty `choices` means that no target is legal;
+    /// `candidates` says why. `None` when the model is not known.
+    pub fn plan(&self, question: &Question<'_>) -> Option<Plan> {
+        let targets = self.targets_of(question.model)?;
+        let mut legal: SmallVec<[(Rank, usize); 8]> = SmallVec::new();
+        let mut candidates = Vec::with_capacity(targets.len());
+        for (position, id) in targets.iter().enumerate() {
+            let spec = self.target(*id);
+            let model_id = asked_id(spec, question.model);
+            let verdict = self.judge(spec, model_id, question);
+            candidates.push(Candidate {
+                target: target_name(&spec.path, model_id),
+                rank: None,
+                excluded: verdict.err(),
+            });
+            if let Ok(rank) = verdict {
+                legal.push((rank, position));
+            }
+        }
+        legal.sort_unstable();
+        let mut plan = Plan { choices: SmallVec::new(), candidates };
+        for (rank, (_, position)) in (0u8..).zip(legal) {
+            self.enlist(&mut plan, rank, targets, position, question.model);
+        }
+        Some(plan)
+    }
+
+    fn enlist(&self, plan: &mut Plan, rank: u8, ids: &[TargetId], position: usize, model: &str) {
+        let (Some(candidate), Some(id)) = (plan.candidates.get_mut(position), ids.get(position))
+        else {
+            return;
+        };
+        if plan.choices.len() == ATTEMPTS_MAX {
+            candidate.excluded = Some(Exclusion::BeyondLimit);
+            return;
+        }
+        candidate.rank = Some(rank);
+        let spec = self.target(*id);
+        let model_id =
+            if spec.model_id.is_empty() { Arc::from(model) } else { Arc::clone(&spec.model_id) };
+        plan.choices.push(Choice { target: *id, model_id });
+    }
+
+    fn judge(
+        &self,
+        spec: &TargetSpec,
+        model_id: &str,
+        question: &Question<'_>,
+    ) -> Result<Rank, Exclusion> {
+        let place = Place {
+            kind: spec.kind,
+            region: spec.region.as_deref(),
+            destinations: &spec.destinations,
+            model_id,
+        };
+        let emergency = question.operation.priority == Priority::Emergency;
+        if !spec.enabled {
+            Err(Exclusion::Disabled)
+        } else if !question.allowed {
+            Err(Exclusion::AllowList)
+        } else if question.residency.is_some_and(|r| !r.admits(&place)) {
+            Err(Exclusion::Residency)
+        } else if emergency && spec.kind == PathKind::Mcp && !self.emergency_over_mcp {
+            Err(Exclusion::EmergencyOverMcp)
+        } else if !(question.can_carry)(spec, model_id) {
+            Err(Exclusion::Capability)
+        } else {
+            Rank::of(spec, question).ok_or(Exclusion::Order)
+        }
+    }
+}
+
+/// Smaller goes first: the hint, then the place in the operation's order, then Bedrock within
+/// `direct`; configured order decides the rest.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+struct Rank {
+    not_hinted: bool,
+    preference: usize,
+    not_bedrock: bool,
+}
+
+impl Rank {
+    fn of(spec: &TargetSpec, question: &Question<'_>) -> Option<Self> {
+        let order = &question.operation.order;
+        let preference = order.iter().position(|preference| match preference {
+            Preference::Direct => spec.kind.is_direct(),
+            Preference::Kind(kind) => spec.kind == *kind,
+            Preference::Path(name) => **name == *spec.path,
+        })?;
+        let hinted = question.hint.is_some_and(|hint| {
+            hint == &*spec.path
+                || hint == spec.kind.label()
+                || (hint == "direct" && spec.kind.is_direct())
+        });
+        Some(Self {
+            not_hinted: !hinted,
+            preference,
+            not_bedrock: spec.kind != PathKind::Bedrock,
+        })
+    }
+}
+
+/// `path/model id`, as shown to people.
+pub fn target_name(path: &str, model_id: &str) -> String {
+    let mut name = String::with_capacity(path.len() + model_id.len() + 1);
+    name.push_str(path);
+    name.push('/');
+    name.push_str(model_id);
+    name
+}
+
+fn asked_id<'a>(spec: &'a TargetSpec, model: &'a str) -> &'a str {
+    if spec.model_id.is_empty() { model } else { &spec.model_id }
+}
+
+/// A Bedrock id has a provider before a dot, or is an ARN.
+fn looks_like_bedrock_id(model: &str) -> bool {
+    model.starts_with("arn:aws") || model.split_once('.').is_some_and(|(p, m)| !p.is_empty() && !m.is_empty())
+}
+
+#[cfg(test)]
+mod tests;

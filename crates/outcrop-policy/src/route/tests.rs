@@ -1,0 +1,134 @@
+use super::*;
+use crate::operations;
+
+fn spec(path: &str, kind: PathKind, region: Option<&str>) -> TargetSpec {
+    TargetSpec {
+        path: path.into(),
+        kind,
+        model_id: "anthropic.claude-3".into(),
+        region: region.map(Into::into),
+        destinations: Arc::from([]),
+        effect: Effect::ReadOnly,
+        enabled: true,
+        price: None,
+        max_tokens_default: None,
+    }
+}
+
+/// Alias `sonnet` over: other (openai), fra and ire (bedrock), desk (mcp).
+fn routes() -> Routes {
+    let targets = vec![
+        spec("other", PathKind::OpenAi, None),
+        spec("fra", PathKind::Bedrock, Some("eu-central-1")),
+        spec("iad", PathKind::Bedrock, Some("us-east-1")),
+        spec("desk", PathKind::Mcp, Some("eu-central-1")),
+    ];
+    let mut raw = spec("fra", PathKind::Bedrock, Some("eu-central-1"));
+    raw.model_id = "".into();
+    let all = (0..4).map(TargetId).collect();
+    Routes {
+        targets: [targets, vec![raw]].concat(),
+        models: HashMap::from([("sonnet".into(), all)]),
+        raw: vec![TargetId(4)],
+        operations: operations::shipped(),
+        emergency_over_mcp: false,
+    }
+}
+
+struct Case<'a> {
+    operation: &'a str,
+    model: &'a str,
+    residency: Option<Residency>,
+    hint: Option<&'a str>,
+    allowed: bool,
+    carries: &'a [PathKind],
+}
+
+const EVERY_KIND: &[PathKind] =
+    &[PathKind::Bedrock, PathKind::Mcp, PathKind::OpenAi, PathKind::Anthropic];
+
+fn case(operation: &str) -> Case<'_> {
+    Case { operation, model: "sonnet", residency: None, hint: None, allowed: true, carries: EVERY_KIND }
+}
+
+fn planned(routes: &Routes, case: &Case<'_>) -> Plan {
+    let can_carry = |spec: &TargetSpec, _: &str| case.carries.contains(&spec.kind);
+    let question = Question {
+        model: case.model,
+        operation: routes.operation(case.operation).unwrap(),
+        residency: case.residency,
+        hint: case.hint,
+        allowed: case.allowed,
+        can_carry: &can_carry,
+    };
+    routes.plan(&question).unwrap()
+}
+
+fn check(routes: &Routes, case: &Case<'_>, expected: &[&str]) {
+    let plan = planned(routes, case);
+    let paths: Vec<_> =
+        plan.choices.iter().map(|c| routes.target(c.target).path.to_string()).collect();
+    assert_eq!(paths, expected, "{}", case.operation);
+}
+
+#[test]
+fn the_order_of_the_operation_decides() {
+    let routes = routes();
+    check(&routes, &case("infrastructure"), &["fra", "iad", "other"]);
+    check(&routes, &case("standard"), &["desk", "fra", "iad"]);
+    check(&routes, &case("emergency"), &["fra", "iad", "other"]);
+}
+
+#[test]
+fn a_hint_goes_first_but_widens_nothing() {
+    let routes = routes();
+    check(&routes, &Case { hint: Some("iad"), ..case("standard") }, &["iad", "desk", "fra"]);
+    check(&routes, &Case { hint: Some("direct"), ..case("standard") }, &["fra", "iad", "other"]);
+    check(&routes, &Case { hint: Some("desk"), ..case("emergency") }, &["fra", "iad", "other"]);
+}
+
+#[test]
+fn hard_filters_leave_no_way_around() {
+    let mut routes = routes();
+    let eu = Case { residency: Some(Residency::Eu), ..case("standard") };
+    check(&routes, &eu, &["desk", "fra"]);
+    check(&routes, &Case { carries: &[PathKind::OpenAi], ..case("standard") }, &["other"]);
+    check(&routes, &Case { allowed: false, ..case("standard") }, &[]);
+    routes.targets[1].enabled = false;
+    check(&routes, &eu, &["desk"]);
+}
+
+#[test]
+fn the_record_names_every_target_and_why_it_was_left_out() {
+    let mut routes = routes();
+    routes.targets[2].enabled = false;
+    let plan = planned(&routes, &Case { residency: Some(Residency::Eu), ..case("emergency") });
+    let why: Vec<_> = plan.candidates.iter().map(|c| (c.rank, c.excluded)).collect();
+    assert_eq!(
+        why,
+        [
+            (None, Some(Exclusion::Residency)),
+            (Some(0), None),
+            (None, Some(Exclusion::Disabled)),
+            (None, Some(Exclusion::EmergencyOverMcp)),
+        ]
+    );
+}
+
+#[test]
+fn a_fourth_legal_target_is_beyond_the_limit() {
+    let plan = planned(&routes(), &case("standard"));
+    assert_eq!(plan.choices.len(), ATTEMPTS_MAX);
+    assert_eq!(plan.candidates[0].excluded, Some(Exclusion::BeyondLimit));
+}
+
+#[test]
+fn raw_ids_go_to_bedrock_and_only_where_allowed() {
+    let mut routes = routes();
+    let raw = Case { model: "eu.amazon.nova-lite-v1:0", ..case("standard") };
+    let plan = planned(&routes, &raw);
+    assert_eq!(&*plan.choices[0].model_id, "eu.amazon.nova-lite-v1:0");
+    assert!(routes.targets_of("nonsense").is_none());
+    routes.raw.clear();
+    assert!(routes.targets_of("eu.amazon.nova-lite-v1:0").is_none());
+}
