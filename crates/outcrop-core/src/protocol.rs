@@ -9,6 +9,7 @@ use serde::Serialize;
 #[serde(rename_all = "snake_case")]
 pub enum Dialect {
     /// OpenAI REST: `{"error": {...}}`, server-sent events ended by `[DONE]`.
+    #[serde(rename = "openai")]
     OpenAi,
     /// Anthropic REST: `{"type": "error", ...}`, named server-sent events.
     Anthropic,
@@ -58,9 +59,7 @@ impl Protocol {
         match self {
             Self::OpenAiChat | Self::OpenAiEmbeddings => Dialect::OpenAi,
             Self::AnthropicMessages | Self::AnthropicCountTokens => Dialect::Anthropic,
-            Self::BedrockConverse | Self::BedrockInvoke | Self::BedrockCountTokens => {
-                Dialect::Bedrock
-            }
+            Self::BedrockConverse | Self::BedrockInvoke | Self::BedrockCountTokens => Dialect::Bedrock,
             Self::McpTool => Dialect::Mcp,
         }
     }

@@ -109,10 +109,7 @@ fn block_of(part: Part) -> Option<(Block, Vec<Delta>)> {
         }
         Part::Thinking { text, signature } => {
             let signed = signature.map(Delta::Signature);
-            Some((
-                Block::Thinking,
-                std::iter::once(Delta::Thinking(text)).chain(signed).collect(),
-            ))
+            Some((Block::Thinking, std::iter::once(Delta::Thinking(text)).chain(signed).collect()))
         }
         Part::RedactedThinking(data) => Some((Block::RedactedThinking(data), Vec::new())),
         Part::Image(_)
@@ -126,9 +123,7 @@ fn block_of(part: Part) -> Option<(Block, Vec<Delta>)> {
 fn open_part(block: Block) -> Part {
     match block {
         Block::Text => Part::Text(String::new()),
-        Block::ToolUse { id, name } => {
-            Part::ToolUse { id, name, input: Value::String(String::new()) }
-        }
+        Block::ToolUse { id, name } => Part::ToolUse { id, name, input: Value::String(String::new()) },
         Block::Thinking => Part::Thinking { text: String::new(), signature: None },
         Block::RedactedThinking(data) => Part::RedactedThinking(data),
     }
@@ -169,11 +164,7 @@ mod tests {
             parts: vec![
                 Part::Thinking { text: "hm".into(), signature: Some("sig".into()) },
                 Part::Text("hello".into()),
-                Part::ToolUse {
-                    id: "t1".into(),
-                    name: "add".into(),
-                    input: serde_json::json!({"a": 1}),
-                },
+                Part::ToolUse { id: "t1".into(), name: "add".into(), input: serde_json::json!({"a": 1}) },
             ],
             stop: Some(StopReason::ToolUse),
             stop_sequence: None,

@@ -44,10 +44,7 @@ impl Usage {
 
     /// All input tokens, cached or not; saturating.
     pub fn input_total(&self) -> u64 {
-        [self.input, self.cache_read, self.cache_write]
-            .into_iter()
-            .flatten()
-            .fold(0, u64::saturating_add)
+        [self.input, self.cache_read, self.cache_write].into_iter().flatten().fold(0, u64::saturating_add)
     }
 
     /// Output tokens, 0 if unknown.

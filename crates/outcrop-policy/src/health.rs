@@ -75,6 +75,7 @@ impl Health {
 }
 
 #[cfg(test)]
+#[allow(clippy::disallowed_methods, reason = "tests need some instant to start from")]
 mod tests {
     use super::*;
 

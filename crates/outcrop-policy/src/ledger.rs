@@ -95,8 +95,7 @@ mod tests {
         book.post(Some(NanoUsd(7)));
         book.post(None);
         book.suspend();
-        let expected =
-            Balance { posted_nusd: 7, pending: 0, settled: 2, suspense: 1, unpriced: 1 };
+        let expected = Balance { posted_nusd: 7, pending: 0, settled: 2, suspense: 1, unpriced: 1 };
         assert_eq!(book.balance(), expected);
     }
 }

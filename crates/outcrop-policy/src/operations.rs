@@ -11,7 +11,7 @@ use outcrop_core::path::PathKind;
 pub const DEFAULT_OPERATION: &str = "standard";
 
 /// Longest deadline an operation may promise.
-pub const DEADLINE_MAX: Duration = Duration::from_secs(600);
+pub const DEADLINE_MAX: Duration = Duration::from_mins(10);
 
 /// The table that ships (see `docs/routing.md`).
 pub fn shipped() -> Vec<Operation> {

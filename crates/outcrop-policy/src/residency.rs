@@ -52,9 +52,7 @@ fn is_eu(region: &str) -> bool {
 fn bedrock_stays(place: &Place<'_>) -> bool {
     match BedrockId::of(place.model_id) {
         BedrockId::InRegion => true,
-        BedrockId::EuProfile => {
-            !place.destinations.is_empty() && place.destinations.iter().all(|d| is_eu(d))
-        }
+        BedrockId::EuProfile => !place.destinations.is_empty() && place.destinations.iter().all(|d| is_eu(d)),
         BedrockId::Elsewhere => false,
     }
 }
@@ -75,9 +73,7 @@ impl BedrockId {
         match id.split_once('.') {
             Some(("eu", rest)) if rest.contains('.') => Self::EuProfile,
             // `provider.model`: no geography in front, so it runs where it is called.
-            Some((provider, model)) if !model.contains('.') || is_provider(provider) => {
-                Self::InRegion
-            }
+            Some((provider, model)) if !model.contains('.') || is_provider(provider) => Self::InRegion,
             _ => Self::Elsewhere,
         }
     }
@@ -103,8 +99,24 @@ impl BedrockId {
 /// Providers whose model names contain a dot themselves.
 fn is_provider(prefix: &str) -> bool {
     const PROVIDERS: [&str; 18] = [
-        "ai21", "amazon", "anthropic", "cohere", "deepseek", "google", "luma", "meta", "minimax",
-        "mistral", "moonshot", "nvidia", "openai", "qwen", "stability", "twelvelabs", "writer", "zai",
+        "ai21",
+        "amazon",
+        "anthropic",
+        "cohere",
+        "deepseek",
+        "google",
+        "luma",
+        "meta",
+        "minimax",
+        "mistral",
+        "moonshot",
+        "nvidia",
+        "openai",
+        "qwen",
+        "stability",
+        "twelvelabs",
+        "writer",
+        "zai",
     ];
     PROVIDERS.contains(&prefix)
 }
@@ -115,12 +127,8 @@ mod tests {
 
     fn check(region: &str, destinations: &[&str], model_id: &str, expected: bool) {
         let destinations: Vec<String> = destinations.iter().map(ToString::to_string).collect();
-        let place = Place {
-            kind: PathKind::Bedrock,
-            region: Some(region),
-            destinations: &destinations,
-            model_id,
-        };
+        let place =
+            Place { kind: PathKind::Bedrock, region: Some(region), destinations: &destinations, model_id };
         assert_eq!(Residency::Eu.admits(&place), expected, "{region} {destinations:?} {model_id}");
     }
 
@@ -152,8 +160,7 @@ mod tests {
     #[test]
     fn other_kinds_need_a_declared_region_inside() {
         for (region, expected) in [(None, false), (Some("eu-west-1"), true), (Some("x"), false)] {
-            let place =
-                Place { kind: PathKind::Mcp, region, destinations: &[], model_id: "sonnet" };
+            let place = Place { kind: PathKind::Mcp, region, destinations: &[], model_id: "sonnet" };
             assert_eq!(Residency::Eu.admits(&place), expected);
         }
     }

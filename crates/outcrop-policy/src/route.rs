@@ -8,11 +8,11 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
+use outcrop_core::TargetId;
 use outcrop_core::decision::{Candidate, Exclusion};
 use outcrop_core::money::Price;
 use outcrop_core::operation::{Operation, Preference, Priority};
 use outcrop_core::path::{Effect, PathKind};
-use outcrop_core::TargetId;
 use smallvec::SmallVec;
 
 use crate::residency::{Place, Residency};
@@ -100,6 +100,10 @@ impl Routes {
     }
 
     /// The target behind an id of this snapshot.
+    ///
+    /// # Panics
+    ///
+    /// When the id comes from another snapshot.
     pub fn target(&self, id: TargetId) -> &TargetSpec {
         self.targets
             .get(id.index())
@@ -143,8 +147,7 @@ impl Routes {
     }
 
     fn enlist(&self, plan: &mut Plan, rank: u8, ids: &[TargetId], position: usize, model: &str) {
-        let (Some(candidate), Some(id)) = (plan.candidates.get_mut(position), ids.get(position))
-        else {
+        let (Some(candidate), Some(id)) = (plan.candidates.get_mut(position), ids.get(position)) else {
             return;
         };
         if plan.choices.len() == ATTEMPTS_MAX {
@@ -153,17 +156,11 @@ impl Routes {
         }
         candidate.rank = Some(rank);
         let spec = self.target(*id);
-        let model_id =
-            if spec.model_id.is_empty() { Arc::from(model) } else { Arc::clone(&spec.model_id) };
+        let model_id = if spec.model_id.is_empty() { Arc::from(model) } else { Arc::clone(&spec.model_id) };
         plan.choices.push(Choice { target: *id, model_id });
     }
 
-    fn judge(
-        &self,
-        spec: &TargetSpec,
-        model_id: &str,
-        question: &Question<'_>,
-    ) -> Result<Rank, Exclusion> {
+    fn judge(&self, spec: &TargetSpec, model_id: &str, question: &Question<'_>) -> Result<Rank, Exclusion> {
         let place = Place {
             kind: spec.kind,
             region: spec.region.as_deref(),
@@ -205,15 +202,9 @@ impl Rank {
             Preference::Path(name) => **name == *spec.path,
         })?;
         let hinted = question.hint.is_some_and(|hint| {
-            hint == &*spec.path
-                || hint == spec.kind.label()
-                || (hint == "direct" && spec.kind.is_direct())
+            hint == &*spec.path || hint == spec.kind.label() || (hint == "direct" && spec.kind.is_direct())
         });
-        Some(Self {
-            not_hinted: !hinted,
-            preference,
-            not_bedrock: spec.kind != PathKind::Bedrock,
-        })
+        Some(Self { not_hinted: !hinted, preference, not_bedrock: spec.kind != PathKind::Bedrock })
     }
 }
 

@@ -64,6 +64,8 @@ pub struct Envelope {
     pub stream: bool,
     /// Most output tokens asked for, if the caller set a limit.
     pub max_tokens: Option<u64>,
+    /// How many answers are asked for (OpenAI `n`); 1 elsewhere.
+    pub answers: u64,
     /// Whether tools are offered.
     pub has_tools: bool,
     /// OpenAI only: the caller wants a usage chunk at the end of the stream.
@@ -123,6 +125,10 @@ impl Envelope {
                 None => fields.flag("stream")?,
             },
             max_tokens,
+            answers: match route.protocol {
+                Protocol::OpenAiChat => fields.answers()?,
+                _ => 1,
+            },
             has_tools: fields.has_tools(),
             stream_usage: fields.stream_usage()?,
             betas: Vec::new(),

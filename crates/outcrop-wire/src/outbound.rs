@@ -10,7 +10,7 @@ use bytes::{Bytes, BytesMut};
 use outcrop_core::{Ask, Event, Protocol, Reply};
 
 use crate::Envelope;
-use crate::dialect::{anthropic, converse, count_tokens, invoke, mcp, openai};
+use crate::dialect::{anthropic, converse, count_tokens, foreign, invoke, mcp, openai};
 use crate::failure::ErrorBody;
 
 /// The concrete model a request is encoded for.
@@ -74,6 +74,9 @@ pub fn encode_request(
         return Ok(body);
     }
     let ask = envelope.ask().map_err(|rejection| Inexpressible(rejection.message.clone()))?;
+    if let Ask::Chat(chat) = ask {
+        foreign::refuse_empty(chat)?;
+    }
     match (protocol, ask) {
         (Protocol::OpenAiChat, Ask::Chat(chat)) => openai::encode_request(chat, envelope.stream, target),
         (Protocol::AnthropicMessages, Ask::Chat(chat)) => {

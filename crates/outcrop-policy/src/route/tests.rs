@@ -44,8 +44,7 @@ struct Case<'a> {
     carries: &'a [PathKind],
 }
 
-const EVERY_KIND: &[PathKind] =
-    &[PathKind::Bedrock, PathKind::Mcp, PathKind::OpenAi, PathKind::Anthropic];
+const EVERY_KIND: &[PathKind] = &[PathKind::Bedrock, PathKind::Mcp, PathKind::OpenAi, PathKind::Anthropic];
 
 fn case(operation: &str) -> Case<'_> {
     Case { operation, model: "sonnet", residency: None, hint: None, allowed: true, carries: EVERY_KIND }
@@ -66,8 +65,7 @@ fn planned(routes: &Routes, case: &Case<'_>) -> Plan {
 
 fn check(routes: &Routes, case: &Case<'_>, expected: &[&str]) {
     let plan = planned(routes, case);
-    let paths: Vec<_> =
-        plan.choices.iter().map(|c| routes.target(c.target).path.to_string()).collect();
+    let paths: Vec<_> = plan.choices.iter().map(|c| routes.target(c.target).path.to_string()).collect();
     assert_eq!(paths, expected, "{}", case.operation);
 }
 

@@ -24,6 +24,15 @@ pub(crate) fn refuse_extra(chat: &Chat, target: &str) -> Result<(), Inexpressibl
     Ok(())
 }
 
+/// Refuses a conversation without a message: no protocol can say it, and each would blame another
+/// field.
+pub(crate) fn refuse_empty(chat: &Chat) -> Result<(), Inexpressible> {
+    if chat.turns.is_empty() {
+        return Err(Inexpressible("`messages` is empty; send at least one message.".to_owned()));
+    }
+    Ok(())
+}
+
 /// The refusal of a content block that only its own protocol has.
 pub(crate) fn refuse_block(chat: &Chat, block: &Value, target: &str) -> Inexpressible {
     let kind = block.get("type").and_then(Value::as_str);

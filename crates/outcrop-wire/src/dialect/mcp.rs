@@ -52,7 +52,7 @@ pub fn arguments(envelope: &Envelope, target: &TargetModel<'_>) -> Result<Map<St
 /// The conversation in `envelope`.
 fn conversation(envelope: &Envelope) -> Result<&Chat, Inexpressible> {
     match envelope.ask() {
-        Ok(Ask::Chat(chat)) => Ok(chat),
+        Ok(Ask::Chat(chat)) => foreign::refuse_empty(chat).map(|()| &**chat),
         Ok(_) => Err(Inexpressible("Only a conversation can travel as an MCP tool.".to_owned())),
         Err(rejection) => Err(Inexpressible(rejection.message.clone())),
     }

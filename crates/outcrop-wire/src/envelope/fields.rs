@@ -15,6 +15,7 @@ use crate::json::{Kind, Member};
 /// Members whose text is kept by the pass: small ones that are read or replaced.
 pub(super) const KEPT: &[&str] = &[
     "model",
+    "n",
     "stream",
     "stream_options",
     "max_tokens",
@@ -76,6 +77,13 @@ impl<'de> Fields<'_, 'de> {
             Some(raw) => serde_json::from_str(raw.get())
                 .map_err(|_| Rejection::of(key, format!("`{key}` must be true or false."))),
         }
+    }
+
+    /// OpenAI `n`: how many answers are asked for; 1 unless set.
+    pub(super) fn answers(&self) -> Result<u64, Rejection> {
+        let Some(raw) = self.set("n").and_then(|m| m.raw) else { return Ok(1) };
+        serde_json::from_str(raw.get())
+            .map_err(|_| Rejection::of("n", "`n` must be a whole number that is not negative."))
     }
 
     /// OpenAI `stream_options.include_usage`.
