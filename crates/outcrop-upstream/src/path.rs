@@ -1,0 +1,76 @@
+//! The closed world of paths: which kinds exist, and which protocol each would speak.
+//!
+//! A further kind is a variant here, one file beside this one and one in `outcrop-core`; every
+//! `match` is without `_`, so the compiler lists what is left to decide.
+
+use outcrop_core::{Failure, PathKind, Protocol};
+use outcrop_wire::Envelope;
+
+use crate::anthropic::AnthropicPath;
+use crate::bedrock::BedrockPath;
+use crate::mcp::McpPath;
+use crate::openai::OpenAiPath;
+use crate::want::{Want, want};
+use crate::{Answer, Attempt};
+
+/// A configured way out, ready to be used.
+#[derive(Debug)]
+pub enum Path {
+    /// Amazon Bedrock runtime.
+    Bedrock(BedrockPath),
+    /// A tool of an MCP server.
+    Mcp(McpPath),
+    /// An OpenAI-compatible endpoint.
+    OpenAi(OpenAiPath),
+    /// The Anthropic API.
+    Anthropic(AnthropicPath),
+}
+
+impl Path {
+    /// The kind of the path.
+    pub fn kind(&self) -> PathKind {
+        match self {
+            Self::Bedrock(_) => PathKind::Bedrock,
+            Self::Mcp(_) => PathKind::Mcp,
+            Self::OpenAi(_) => PathKind::OpenAi,
+            Self::Anthropic(_) => PathKind::Anthropic,
+        }
+    }
+
+    /// The protocol that an attempt at `model_id` would use: the caller's own where the path has it.
+    /// `None` when the path cannot carry what is asked.
+    pub fn speaks(&self, envelope: &Envelope, model_id: &str) -> Option<Protocol> {
+        match self {
+            Self::Bedrock(_) => crate::bedrock::speaks(envelope, model_id),
+            Self::Mcp(_) => (want(envelope) == Want::Chat).then_some(Protocol::McpTool),
+            Self::OpenAi(_) => match want(envelope) {
+                Want::Chat => Some(Protocol::OpenAiChat),
+                Want::Embed => Some(Protocol::OpenAiEmbeddings),
+                Want::CountTokens | Want::Native => None,
+            },
+            Self::Anthropic(_) => match want(envelope) {
+                Want::Chat => Some(Protocol::AnthropicMessages),
+                Want::CountTokens => Some(Protocol::AnthropicCountTokens),
+                Want::Embed | Want::Native => None,
+            },
+        }
+    }
+
+    /// Tries once. Whole answers are complete when this returns; streams have sent their head.
+    pub async fn attempt(&self, attempt: Attempt<'_>) -> Result<Answer, Failure> {
+        match self {
+            Self::Bedrock(path) => path.attempt(attempt).await,
+            Self::Mcp(path) => path.attempt(attempt).await,
+            Self::OpenAi(path) => path.attempt(attempt).await,
+            Self::Anthropic(path) => path.attempt(attempt).await,
+        }
+    }
+
+    pub(crate) async fn close(&self) {
+        match self {
+            Self::Bedrock(path) => path.close(),
+            Self::Mcp(path) => path.close().await,
+            Self::OpenAi(_) | Self::Anthropic(_) => {}
+        }
+    }
+}
