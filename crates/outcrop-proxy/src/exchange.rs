@@ -1,0 +1,129 @@
+//! The whole story of one request, as one function of named steps.
+//!
+//! Each step takes what the former made, so the compiler checks the order; any of them can end the
+//! story with a `Failure`, and there is one exit for those. Every surface comes through here (I-11):
+//! HTTP calls through `exchange`, tools of the MCP endpoint through `converse`.
+
+use std::sync::Arc;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use http::{Request, Response};
+use hyper::body::Incoming;
+use outcrop_core::failure::Failure;
+use outcrop_core::reply::ChatReply;
+use outcrop_core::{Dialect, RequestId};
+use tokio::time::Instant;
+
+use crate::admit::admit;
+use crate::authenticate::{Caller, authenticate};
+use crate::body::Body;
+use crate::failover::{Exchange, failover};
+use crate::gateway::{Gateway, Snapshot};
+use crate::intake::{Call, intake};
+use crate::models;
+use crate::plan::plan;
+use crate::refuse::refuse;
+use crate::relay::{Delivery, gather, relay};
+use crate::settle::{Ending, Record};
+use crate::surface::{Surface, dialect_of};
+
+/// Answers one HTTP request.
+pub async fn exchange(gateway: Arc<Gateway>, request: Request<Incoming>) -> Response<Body> {
+    let dialect = dialect_of(request.uri().path());
+    let mut record = Record::open(&gateway, dialect, Instant::now(), unix_now());
+    match answer(&gateway, request, &mut record).await {
+        Ok(Answered::ByModel(delivery, call)) => relay(*delivery, &call.envelope, record),
+        Ok(Answered::Here(response)) => {
+            record.forget();
+            response
+        }
+        Err(failure) => refuse(record, dialect, &failure),
+    }
+}
+
+/// What a request came to.
+enum Answered {
+    /// A model answers.
+    ByModel(Box<Delivery>, Box<Call>),
+    /// The gateway answers by itself.
+    Here(Response<Body>),
+}
+
+/// From the request to the first content of its answer.
+async fn answer(
+    gateway: &Arc<Gateway>,
+    request: Request<Incoming>,
+    record: &mut Record,
+) -> Result<Answered, Failure> {
+    let snapshot = gateway.snapshot();
+    let (head, body) = request.into_parts();
+    let surface = Surface::find(&head.method, head.uri.path())?;
+    let caller = authenticate(&snapshot.auth, &head)?;
+    record.caller(&caller.name, snapshot.version);
+    let call = match surface {
+        Surface::Call(route) => intake(&head, &route, body, &snapshot.limits, unix_now()).await?,
+        Surface::Models(one) => {
+            return models::models(&snapshot, &caller, one.as_deref()).map(Answered::Here);
+        }
+    };
+    let delivery = ask(gateway, &snapshot, &caller, &call, record).await?;
+    Ok(Answered::ByModel(Box::new(delivery), Box::new(call)))
+}
+
+/// Plan, admit, try: the part that every surface shares.
+async fn ask(
+    gateway: &Arc<Gateway>,
+    snapshot: &Snapshot,
+    caller: &Caller,
+    call: &Call,
+    record: &mut Record,
+) -> Result<Delivery, Failure> {
+    let plan = plan(snapshot, caller, call, record)?;
+    let admission = admit(gateway)?;
+    let exchange = Exchange { gateway, snapshot, call, admission: &admission };
+    let committed = failover(exchange, &plan, record).await?;
+    Ok(Delivery { committed, admission, limits: snapshot.streams })
+}
+
+/// Answers one call of the MCP endpoint's `converse` tool. `on_text` hears of text as it comes.
+/// Dropping the future ends the exchange as any caller's leaving does.
+pub async fn converse(
+    gateway: &Arc<Gateway>,
+    caller: &Caller,
+    call: Call,
+    on_text: &mut (dyn FnMut(&str) + Send),
+) -> Result<Conversed, Failure> {
+    let snapshot = gateway.snapshot();
+    let mut record = Record::open(gateway, Dialect::Mcp, Instant::now(), unix_now());
+    record.caller(&caller.name, snapshot.version);
+    let request_id = record.id().clone();
+    match ask(gateway, &snapshot, caller, &call, &mut record).await {
+        Ok(delivery) => {
+            let path = Arc::clone(&delivery.committed.path);
+            let reply = gather(delivery, record, on_text).await?;
+            Ok(Conversed { reply, request_id, path })
+        }
+        Err(failure) => {
+            record.settle(&Ending::Failed(&failure));
+            Err(failure)
+        }
+    }
+}
+
+/// What the MCP endpoint gets for a call.
+#[derive(Debug)]
+pub struct Conversed {
+    /// The answer.
+    pub reply: ChatReply,
+    /// Id of the exchange.
+    pub request_id: RequestId,
+    /// Name of the path that answered.
+    pub path: Arc<str>,
+}
+
+/// Time since the Unix epoch. The one place that reads the wall clock for an exchange; deadlines
+/// never depend on it.
+#[allow(clippy::disallowed_methods, reason = "the clock")]
+pub(crate) fn unix_now() -> Duration {
+    SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default()
+}

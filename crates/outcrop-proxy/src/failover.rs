@@ -1,0 +1,254 @@
+//! Try targets until one answers.
+//!
+//! The loop is visible and is the only one: nothing below it tries a second target. Before the first
+//! content byte a failure of any kind may go elsewhere, as its class allows; after it nothing may
+//! (I-3), and that is a change of type: `Committed` is made here and consumed by the relay.
+
+use std::sync::Arc;
+
+use http::{HeaderName, HeaderValue};
+use outcrop_core::failure::{Class, Code, Failure, Reason};
+use outcrop_core::path::Effect;
+use outcrop_core::{AttemptId, Protocol};
+use outcrop_policy::route::{Choice, Plan, TargetSpec, target_name};
+use outcrop_upstream::{Answer, AnswerBody, AnswerStream, Attempt, Whole};
+use outcrop_wire::{Item, TargetModel};
+use tokio::time::{Instant, timeout_at};
+
+use crate::admit::{Admission, Reservation};
+use crate::gateway::{Gateway, Snapshot};
+use crate::intake::Call;
+use crate::plan::share;
+use crate::settle::{Attempted, Record};
+
+/// An answer whose first content is here: no other target will be tried.
+pub(crate) struct Committed {
+    pub(crate) path: Arc<str>,
+    pub(crate) target: String,
+    pub(crate) region: Option<Arc<str>>,
+    pub(crate) protocol: Protocol,
+    pub(crate) headers: Vec<(HeaderName, HeaderValue)>,
+    pub(crate) body: CommittedBody,
+    pub(crate) reservation: Reservation,
+}
+
+/// The answer itself.
+pub(crate) enum CommittedBody {
+    /// All of it.
+    Whole(Box<Whole>),
+    /// What was read up to the first content, and the rest.
+    Stream { seen: Vec<Item>, rest: AnswerStream },
+}
+
+/// Most bytes that may precede the first content of a stream.
+const PRELUDE_BYTES_MAX: usize = 1024 * 1024;
+
+/// Tries the targets of the plan in order until one answers or none may be tried any more.
+pub(crate) async fn failover(
+    exchange: Exchange<'_>,
+    plan: &Plan,
+    record: &mut Record,
+) -> Result<Committed, Failure> {
+    let mut last: Option<(Arc<str>, Failure)> = None;
+    for (position, choice) in plan.choices.iter().enumerate() {
+        let now = Instant::now();
+        let remaining = record.deadline().saturating_duration_since(now);
+        if remaining.is_zero() {
+            break;
+        }
+        let spec = exchange.snapshot.routes.target(choice.target);
+        if let Some((from, failure)) = &last {
+            exchange.gateway.metrics.failover(from, &spec.path, failure.reason.label());
+        }
+        let others_left = position + 1 < plan.choices.len();
+        let by = now + share(remaining, others_left);
+        match try_one(exchange, choice, spec, by, record).await {
+            Ok(committed) => return Ok(committed),
+            Err(failure) if may_go_elsewhere(failure.class, spec.effect) => {
+                last = Some((Arc::clone(&spec.path), more_telling(last, failure)));
+            }
+            Err(failure) => return Err(final_word(failure, spec.effect)),
+        }
+    }
+    Err(exhausted(last.map(|(_, failure)| failure), record))
+}
+
+/// What every attempt of one exchange shares.
+#[derive(Clone, Copy)]
+pub(crate) struct Exchange<'a> {
+    pub(crate) gateway: &'a Gateway,
+    pub(crate) snapshot: &'a Snapshot,
+    pub(crate) call: &'a Call,
+    pub(crate) admission: &'a Admission,
+}
+
+/// One try at one target, up to its first content, with its own reservation.
+async fn try_one(
+    exchange: Exchange<'_>,
+    choice: &Choice,
+    spec: &TargetSpec,
+    by: Instant,
+    record: &mut Record,
+) -> Result<Committed, Failure> {
+    let target = target_name(&spec.path, &choice.model_id);
+    let number = u8::try_from(record.attempts() + 1).unwrap_or(u8::MAX);
+    let id = AttemptId { request: record.id().clone(), number };
+    let reservation = exchange.admission.reserve(spec.price);
+    let started = Instant::now();
+    let opened = timeout_at(by, open(exchange, choice, spec, by, &id)).await;
+    let opened = opened.unwrap_or_else(|_| Err(out_of_time()));
+    let upstream_request_id = match &opened {
+        Ok((answer, _)) => answer.upstream_request_id.as_str(),
+        Err(failure) => failure.upstream.as_ref().map_or("", |u| u.request_id.as_str()),
+    };
+    record.attempt(&Attempted {
+        path: &spec.path,
+        target: &target,
+        started,
+        failure: opened.as_ref().err(),
+        upstream_request_id,
+    });
+    match opened {
+        Ok((answer, seen)) => Ok(commit(answer, seen, spec, target, reservation)),
+        Err(failure) => {
+            reservation.fail(failure.class);
+            Err(failure)
+        }
+    }
+}
+
+/// Sends the request and reads until there is content to give.
+async fn open(
+    exchange: Exchange<'_>,
+    choice: &Choice,
+    spec: &TargetSpec,
+    by: Instant,
+    id: &AttemptId,
+) -> Result<(Answer, Vec<Item>), Failure> {
+    let path = exchange.snapshot.upstreams.path(&spec.path).ok_or_else(|| {
+        Failure::network(Reason::Connect, Class::NotSent, "the path is not part of this snapshot")
+    })?;
+    let model = TargetModel { id: &choice.model_id, max_tokens_default: spec.max_tokens_default };
+    let attempt = Attempt {
+        id,
+        envelope: &exchange.call.envelope,
+        model,
+        deadline: by,
+        headers: &exchange.call.travelling,
+    };
+    let mut answer = path.attempt(attempt).await?;
+    let mut seen = Vec::new();
+    if let AnswerBody::Stream(stream) = &mut answer.body {
+        read_prelude(stream, &mut seen).await?;
+    }
+    Ok((answer, seen))
+}
+
+async fn read_prelude(stream: &mut AnswerStream, seen: &mut Vec<Item>) -> Result<(), Failure> {
+    let mut bytes = 0usize;
+    loop {
+        let Some(item) = stream.next().await? else {
+            let detail = "the stream ended without content";
+            return Err(Failure::network(Reason::Truncated, Class::Ambiguous, detail));
+        };
+        bytes = bytes.saturating_add(item.raw.len());
+        if bytes > PRELUDE_BYTES_MAX {
+            let detail = "no content within the first MiB";
+            return Err(Failure::network(Reason::Oversized, Class::Ambiguous, detail));
+        }
+        let content = item.events.iter().any(outcrop_core::Event::is_content);
+        seen.push(item);
+        if content {
+            return Ok(());
+        }
+    }
+}
+
+fn commit(
+    answer: Answer,
+    seen: Vec<Item>,
+    spec: &TargetSpec,
+    target: String,
+    reservation: Reservation,
+) -> Committed {
+    Committed {
+        path: Arc::clone(&spec.path),
+        target,
+        region: spec.region.clone(),
+        protocol: answer.protocol,
+        headers: answer.headers,
+        body: match answer.body {
+            AnswerBody::Whole(whole) => CommittedBody::Whole(Box::new(whole)),
+            AnswerBody::Stream(rest) => CommittedBody::Stream { seen, rest },
+        },
+        reservation,
+    }
+}
+
+/// Whether another target may be tried after a failure of this class (see `docs/routing.md`,
+/// "Outcomes").
+fn may_go_elsewhere(class: Class, effect: Effect) -> bool {
+    match class {
+        Class::NotSent | Class::Refused | Class::NotHere | Class::Credential => true,
+        Class::Ambiguous => effect.may_repeat(),
+        Class::Permanent | Class::Partial | Class::CallerGone => false,
+    }
+}
+
+/// An attempt that may have had an effect and must not be repeated has an unknown outcome.
+fn final_word(failure: Failure, effect: Effect) -> Failure {
+    if failure.class != Class::Ambiguous || effect.may_repeat() {
+        return failure;
+    }
+    Failure {
+        code: Code::OutcomeUnknown,
+        message: "The tool may or may not have run, and running it again could do harm; look at its \
+                  effect before you try again."
+            .into(),
+        upstream: None,
+        ..failure
+    }
+}
+
+/// Of two failures the one that an upstream spoke itself tells the caller more.
+fn more_telling(before: Option<(Arc<str>, Failure)>, failure: Failure) -> Failure {
+    match before {
+        Some((_, earlier)) if failure.upstream.is_none() && earlier.upstream.is_some() => earlier,
+        _ => failure,
+    }
+}
+
+fn exhausted(last: Option<Failure>, record: &Record) -> Failure {
+    let detail = last.as_ref().map(|f| format!("{}: {}", f.reason.label(), f.detail));
+    if Instant::now() >= record.deadline() {
+        return Failure::deadline(detail.unwrap_or_default());
+    }
+    last.unwrap_or_else(|| Failure::deadline("the deadline had passed before the first attempt"))
+}
+
+fn out_of_time() -> Failure {
+    Failure::network(Reason::Timeout, Class::Ambiguous, "no content within the attempt's share of time")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn check(class: Class, effect: Effect, expected: bool) {
+        assert_eq!(may_go_elsewhere(class, effect), expected, "{class:?} {effect:?}");
+    }
+
+    #[test]
+    fn what_may_have_run_is_repeated_only_where_that_is_harmless() {
+        check(Class::Ambiguous, Effect::ReadOnly, true);
+        check(Class::Ambiguous, Effect::Idempotent, true);
+        check(Class::Ambiguous, Effect::Keyed, false);
+        check(Class::Ambiguous, Effect::Unsafe, false);
+        check(Class::NotSent, Effect::Unsafe, true);
+        check(Class::Permanent, Effect::ReadOnly, false);
+        check(Class::CallerGone, Effect::ReadOnly, false);
+        let failure = Failure::network(Reason::Reset, Class::Ambiguous, "");
+        assert_eq!(final_word(failure.clone(), Effect::Unsafe).code, Code::OutcomeUnknown);
+        assert_eq!(final_word(failure, Effect::ReadOnly).code, Code::UpstreamFailed);
+    }
+}

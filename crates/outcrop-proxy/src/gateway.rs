@@ -1,0 +1,117 @@
+//! What all exchanges share: the immutable snapshot, and the few handles that outlive it.
+//!
+//! A reload swaps the snapshot whole; an exchange keeps the one it began with (I-8).
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use arc_swap::ArcSwap;
+use outcrop_policy::{Book, DecisionLog, Health, Routes};
+use outcrop_upstream::Upstreams;
+use tokio::sync::Semaphore;
+use tokio_util::task::TaskTracker;
+
+use crate::authenticate::Auth;
+use crate::metrics::Metrics;
+
+/// Limits on one request.
+#[derive(Debug, Clone, Copy)]
+pub struct Limits {
+    /// Largest body in bytes, after decompression. Bedrock itself takes 25,000,000.
+    pub body_bytes_max: usize,
+    /// Longest wait for the next piece of a body.
+    pub body_idle_max: Duration,
+    /// Limits on its JSON.
+    pub json: outcrop_wire::Limits,
+    /// Most answers (`n`) one request may ask for.
+    pub answers_max: u64,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self {
+            body_bytes_max: 10 * 1024 * 1024,
+            body_idle_max: Duration::from_secs(10),
+            json: outcrop_wire::Limits::default(),
+            answers_max: 8,
+        }
+    }
+}
+
+/// Limits on a stream after its first content.
+#[derive(Debug, Clone, Copy)]
+pub struct StreamLimits {
+    /// Longest silence of the upstream.
+    pub stall_max: Duration,
+    /// Longest life, from accept.
+    pub total_max: Duration,
+}
+
+impl Default for StreamLimits {
+    fn default() -> Self {
+        Self { stall_max: Duration::from_secs(10), total_max: Duration::from_mins(10) }
+    }
+}
+
+/// One immutable view of the configuration.
+pub struct Snapshot {
+    /// Counts up with every reload.
+    pub version: u64,
+    /// Targets, models, operations.
+    pub routes: Routes,
+    /// The paths out.
+    pub upstreams: Arc<Upstreams>,
+    /// Who may call.
+    pub auth: Auth,
+    /// Limits on requests.
+    pub limits: Limits,
+    /// Limits on streams.
+    pub streams: StreamLimits,
+    /// Host names (besides loopback) that the MCP endpoint answers to.
+    pub mcp_hosts: Vec<String>,
+}
+
+/// What all exchanges share.
+pub struct Gateway {
+    snapshot: ArcSwap<Snapshot>,
+    /// Health of targets.
+    pub health: Health,
+    /// What was spent.
+    pub book: Book,
+    /// Recent decision records.
+    pub decisions: DecisionLog,
+    /// Counters and histograms.
+    pub metrics: Metrics,
+    /// Connections: a drain waits for them.
+    pub connections: TaskTracker,
+    /// Background work of the paths (credential refresh, MCP sessions): ended after the drain.
+    pub background: TaskTracker,
+    pub(crate) permits: Arc<Semaphore>,
+}
+
+impl Gateway {
+    /// A gateway that serves at most `inflight_max` exchanges at once; `background` is the tracker that
+    /// the snapshot's upstreams were built with.
+    pub fn new(snapshot: Snapshot, metrics: Metrics, inflight_max: usize, background: TaskTracker) -> Self {
+        Self {
+            snapshot: ArcSwap::from_pointee(snapshot),
+            health: Health::default(),
+            book: Book::default(),
+            decisions: DecisionLog::new(outcrop_policy::record::RECORDS_KEPT),
+            metrics,
+            connections: TaskTracker::new(),
+            background,
+            permits: Arc::new(Semaphore::new(inflight_max)),
+        }
+    }
+
+    /// The snapshot in force.
+    pub fn snapshot(&self) -> Arc<Snapshot> {
+        self.snapshot.load_full()
+    }
+
+    /// Puts a new snapshot in force; exchanges under way keep theirs.
+    pub fn swap(&self, snapshot: Snapshot) -> Arc<Snapshot> {
+        self.snapshot.swap(Arc::new(snapshot))
+    }
+}

@@ -1,0 +1,38 @@
+//! The life of one request, one file per step, in the order in which a request meets them.
+//!
+//! Start reading at `exchange.rs`: it is the whole story as one function. This crate decides nothing
+//! by itself (`outcrop-policy` does), reads no protocol by itself (`outcrop-wire` does) and opens no
+//! outbound socket (`outcrop-upstream` does). It knows nothing of the admin listener.
+#![cfg_attr(
+    test,
+    allow(
+        clippy::unwrap_used,
+        clippy::panic,
+        clippy::indexing_slicing,
+        reason = "tests stop at the first surprise"
+    )
+)]
+
+mod admit;
+pub mod authenticate;
+mod body;
+pub mod exchange;
+mod failover;
+pub mod gateway;
+mod headers;
+pub mod intake;
+pub mod listen;
+pub mod mcp;
+pub mod metrics;
+mod models;
+mod patience;
+mod plan;
+mod refuse;
+mod relay;
+mod settle;
+pub mod surface;
+
+pub use authenticate::{Auth, Caller, Keyring};
+pub use gateway::{Gateway, Limits, Snapshot, StreamLimits};
+pub use listen::{ListenLimits, serve};
+pub use metrics::Metrics;

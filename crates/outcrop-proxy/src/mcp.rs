@@ -1,0 +1,69 @@
+//! The MCP endpoint: models and federated tools for MCP clients of both protocol eras.
+//!
+//! The official SDK speaks the protocol; these files say which tools there are, who may call them and
+//! what a call becomes. `converse` goes through the same exchange as every other surface (I-11);
+//! federated tools go to their server once and come back unchanged. The endpoint keeps no gateway and
+//! no snapshot: each request brings its own.
+
+mod converse;
+mod endpoint;
+mod federation;
+mod pieces;
+mod refusal;
+mod server;
+
+#[cfg(test)]
+mod tests;
+
+use std::sync::Arc;
+
+use http::{Request, Response};
+use http_body::Body as HttpBody;
+use hyper::body::Incoming;
+use outcrop_core::Dialect;
+use tokio::time::Instant;
+
+pub use endpoint::Endpoint;
+
+use self::server::Asker;
+use crate::authenticate::{Caller, authenticate};
+use crate::body::Body;
+use crate::exchange::unix_now;
+use crate::gateway::Gateway;
+use crate::refuse::refuse;
+use crate::settle::Record;
+
+/// Where the endpoint is.
+pub(crate) const PATH: &str = "/mcp";
+
+/// Answers one HTTP request of an MCP client, once it is known who calls.
+pub(crate) async fn serve(
+    endpoint: &Endpoint,
+    gateway: &Arc<Gateway>,
+    request: Request<Incoming>,
+) -> Response<Body> {
+    let (head, body) = request.into_parts();
+    match authenticate(&gateway.snapshot().auth, &head) {
+        Ok(caller) => answer(endpoint, gateway, caller, Request::from_parts(head, body)).await,
+        Err(failure) => {
+            let record = Record::open(gateway, Dialect::Mcp, Instant::now(), unix_now());
+            refuse(record, Dialect::Mcp, &failure)
+        }
+    }
+}
+
+/// Answers a known caller.
+pub(crate) async fn answer<B>(
+    endpoint: &Endpoint,
+    gateway: &Arc<Gateway>,
+    caller: Caller,
+    request: Request<B>,
+) -> Response<Body>
+where
+    B: HttpBody + Send + 'static,
+    B::Error: std::fmt::Display,
+{
+    let hosts = &gateway.snapshot().mcp_hosts;
+    let asker = Asker { gateway: Arc::clone(gateway), caller };
+    endpoint.handle(hosts, asker, request).await.map(Body::mcp)
+}

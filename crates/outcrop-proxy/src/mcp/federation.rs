@@ -1,0 +1,139 @@
+//! The tools of the configured MCP servers, under the name of their path.
+//!
+//! A federated call goes to its server at most once and never anywhere else, because nobody has said
+//! what a second run would do. The tool that a path answers chats with is left out: it is reached
+//! through `converse`, where policy applies. A caller whose key is limited to certain models has only
+//! the tools that are named among them. A server that does not answer is left out of the list.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use futures_util::future::join_all;
+use outcrop_core::PathKind;
+use outcrop_core::failure::{Code, Failure};
+use outcrop_policy::Residency;
+use outcrop_policy::residency::Place;
+use outcrop_upstream::Path;
+use outcrop_upstream::mcp::{Catalogue, McpPath};
+use rmcp::model::{CallToolResult, JsonObject, ResultType, Tool};
+use tokio::time::Instant;
+
+use super::refusal::unknown_outcome;
+use crate::authenticate::Caller;
+use crate::gateway::Snapshot;
+
+/// Between the name of a path and the name of its tool.
+const SEPARATOR: &str = "__";
+/// Longest name of a tool (MCP 2025-11-25, "Tool Names").
+const NAME_CHARS_MAX: usize = 128;
+/// Longest wait for one server's list; a slow server is missing from the list, not holding it up.
+const LIST_TIME_MAX: Duration = Duration::from_secs(5);
+/// Longest federated call; a path's own limit is usually shorter.
+const CALL_TIME_MAX: Duration = Duration::from_mins(10);
+
+/// Who wants a federated tool, and where it may run.
+#[derive(Clone, Copy)]
+pub(super) struct Wish<'a> {
+    pub(super) snapshot: &'a Snapshot,
+    pub(super) caller: &'a Caller,
+    pub(super) residency: Option<Residency>,
+}
+
+/// A configured server.
+struct Server<'a> {
+    name: &'a str,
+    path: &'a McpPath,
+    region: Option<&'a str>,
+}
+
+/// The tools of all servers that answer, as far as the caller may use them.
+pub(super) async fn tools(wish: Wish<'_>) -> Vec<Tool> {
+    let deadline = Instant::now() + LIST_TIME_MAX;
+    let legal = servers(wish.snapshot).filter(|server| wish.admits(server));
+    let lists = legal.map(|server| async move {
+        match server.path.list_tools(deadline).await {
+            Ok(catalogue) => federated(&server, &catalogue),
+            Err(failure) => {
+                tracing::debug!(path = server.name, failure.detail, "tools are not listed");
+                Vec::new()
+            }
+        }
+    });
+    let tools = join_all(lists).await.into_iter().flatten();
+    tools.filter(|tool| wish.caller.may_use(&tool.name, true)).collect()
+}
+
+fn federated(server: &Server<'_>, catalogue: &Arc<Catalogue>) -> Vec<Tool> {
+    let others = catalogue.tools.iter().filter(|tool| tool.name != server.path.tool());
+    others
+        .map(|tool| {
+            let mut tool = tool.clone();
+            tool.name = format!("{}{SEPARATOR}{}", server.name, tool.name).into();
+            tool
+        })
+        .filter(|tool| tool.name.chars().count() <= NAME_CHARS_MAX)
+        .collect()
+}
+
+/// Calls a federated tool; `None` when no server has that name.
+pub(super) async fn call(
+    wish: Wish<'_>,
+    name: &str,
+    arguments: Option<JsonObject>,
+) -> Option<Result<CallToolResult, Failure>> {
+    let (server, tool) = find(wish.snapshot, name)?;
+    let path = server.path;
+    if let Err(refused) = wish.check(&server, name, tool) {
+        return Some(Err(refused));
+    }
+    let called = path.call_tool(tool, arguments, Instant::now() + CALL_TIME_MAX).await;
+    // A server of the older era says nothing of the kind of its result; the newer one requires it.
+    Some(called.map_err(unknown_outcome).map(|mut result| {
+        result.result_type.get_or_insert(ResultType::COMPLETE);
+        result
+    }))
+}
+
+impl Wish<'_> {
+    fn check(&self, server: &Server<'_>, name: &str, tool: &str) -> Result<(), Failure> {
+        if tool == server.path.tool() {
+            let text = "This tool answers chats; call `converse` with a model of this path instead.";
+            return Err(Failure::refusal(Code::InvalidRequest, text));
+        }
+        if !self.caller.may_use(name, true) {
+            let text = "Your key is limited to certain models, and this tool is not among them; its \
+                        owner can add the tool's name there.";
+            return Err(Failure::refusal(Code::Forbidden, text));
+        }
+        if !self.admits(server) {
+            let text = "The server of this tool may run outside the required residency.";
+            return Err(Failure::refusal(Code::NoLegalTarget, text));
+        }
+        Ok(())
+    }
+
+    fn admits(&self, server: &Server<'_>) -> bool {
+        let place = Place { kind: PathKind::Mcp, region: server.region, destinations: &[], model_id: "" };
+        self.residency.is_none_or(|residency| residency.admits(&place))
+    }
+}
+
+/// The server and its tool; where one path's name begins another's, the longer one is meant.
+fn find<'a>(snapshot: &'a Snapshot, name: &'a str) -> Option<(Server<'a>, &'a str)> {
+    let fitting = servers(snapshot).filter_map(|server| {
+        let tool = name.strip_prefix(server.name)?.strip_prefix(SEPARATOR)?;
+        (!tool.is_empty()).then_some((server, tool))
+    });
+    fitting.min_by_key(|(_, tool)| tool.len())
+}
+
+fn servers(snapshot: &Snapshot) -> impl Iterator<Item = Server<'_>> {
+    let upstreams = &snapshot.upstreams;
+    upstreams.names().into_iter().filter_map(|name| match upstreams.path(name)? {
+        Path::Mcp(path) => {
+            let region = upstreams.spec(name).and_then(|spec| spec.region.as_deref());
+            Some(Server { name, path, region })
+        }
+        Path::Bedrock(_) | Path::OpenAi(_) | Path::Anthropic(_) => None,
+    })
+}

@@ -1,0 +1,51 @@
+//! Failures in the words of MCP: JSON-RPC errors with our stable code in `data`.
+
+use outcrop_core::failure::Failure;
+use outcrop_core::{Class, Code, Dialect};
+use outcrop_wire::{ErrorBody, encode_error};
+use rmcp::ErrorData;
+use serde_json::Value;
+
+/// A failed call. The request id is empty where none was given out.
+pub(super) fn error(failure: &Failure, request_id: &str) -> ErrorData {
+    let body = ErrorBody {
+        code: failure.code,
+        message: &failure.message,
+        request_id,
+        upstream: failure.upstream.as_deref(),
+    };
+    let encoded = encode_error(Dialect::Mcp, &body).body;
+    let answer: Option<Value> = serde_json::from_slice(&encoded).ok();
+    let error = answer.and_then(|mut answer| serde_json::from_value(answer["error"].take()).ok());
+    let mut error: ErrorData =
+        error.unwrap_or_else(|| ErrorData::internal_error(failure.message.clone(), None));
+    if let (Some(after), Some(Value::Object(data))) = (failure.retry_after, &mut error.data) {
+        let ms = u64::try_from(after.as_millis()).unwrap_or(u64::MAX);
+        data.insert("retryAfterMs".into(), ms.into());
+    }
+    error
+}
+
+/// A federated call that may have run without giving a result: whoever called must look before
+/// calling again.
+pub(super) fn unknown_outcome(failure: Failure) -> Failure {
+    match failure.class {
+        Class::Ambiguous | Class::Partial => Failure {
+            code: Code::OutcomeUnknown,
+            message: format!(
+                "The tool may have run, but its result did not arrive ({}); check before calling it \
+                 again.",
+                failure.message.trim_end_matches('.')
+            )
+            .into(),
+            upstream: None,
+            ..failure
+        },
+        Class::NotSent
+        | Class::Refused
+        | Class::Permanent
+        | Class::NotHere
+        | Class::Credential
+        | Class::CallerGone => failure,
+    }
+}

@@ -1,0 +1,193 @@
+//! The metrics of the request path, with the names of the public contract (prefix `outcrop_`).
+//!
+//! Label values come from closed sets or from the configuration, never from a caller, so the number
+//! of series is bounded.
+
+use std::sync::Arc;
+use std::sync::atomic::AtomicU64;
+use std::time::Duration;
+
+use outcrop_core::decision::{Decision, OutcomeRecord};
+use prometheus_client::encoding::EncodeLabelSet;
+use prometheus_client::metrics::counter::Counter;
+use prometheus_client::metrics::family::Family;
+use prometheus_client::metrics::gauge::Gauge;
+use prometheus_client::metrics::histogram::Histogram;
+use prometheus_client::registry::Registry;
+
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct RequestLabels {
+    api: &'static str,
+    operation: Arc<str>,
+    path: Arc<str>,
+    outcome: &'static str,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct OperationLabels {
+    api: &'static str,
+    operation: Arc<str>,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct StageLabels {
+    stage: &'static str,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct AttemptLabels {
+    path: Arc<str>,
+    class: &'static str,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct FailoverLabels {
+    from: Arc<str>,
+    to: Arc<str>,
+    reason: &'static str,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct TokenLabels {
+    direction: &'static str,
+    kind: &'static str,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct PathLabels {
+    path: Arc<str>,
+}
+
+/// Counters and histograms of the request path.
+#[derive(Debug, Clone)]
+pub struct Metrics {
+    requests: Family<RequestLabels, Counter>,
+    request_seconds: Family<OperationLabels, Histogram, fn() -> Histogram>,
+    first_content_seconds: Family<OperationLabels, Histogram, fn() -> Histogram>,
+    overhead_seconds: Family<StageLabels, Histogram, fn() -> Histogram>,
+    pub(crate) decision_seconds: Histogram,
+    attempts: Family<AttemptLabels, Counter>,
+    failovers: Family<FailoverLabels, Counter>,
+    tokens: Family<TokenLabels, Counter>,
+    cost_nusd: Counter,
+    path_health: Family<PathLabels, Gauge<f64, AtomicU64>>,
+    pub(crate) inflight: Gauge,
+}
+
+impl Metrics {
+    /// Registers the metrics with `registry`, whose prefix must be `outcrop`.
+    pub fn register(registry: &mut Registry) -> Self {
+        let metrics = Self {
+            requests: Family::default(),
+            request_seconds: Family::new_with_constructor(latency as fn() -> Histogram),
+            first_content_seconds: Family::new_with_constructor(latency as fn() -> Histogram),
+            overhead_seconds: Family::new_with_constructor(overhead as fn() -> Histogram),
+            decision_seconds: decision(),
+            attempts: Family::default(),
+            failovers: Family::default(),
+            tokens: Family::default(),
+            cost_nusd: Counter::default(),
+            path_health: Family::default(),
+            inflight: Gauge::default(),
+        };
+        let m = metrics.clone();
+        registry.register("requests", "Exchanges by how they ended", m.requests);
+        registry.register("request_seconds", "From accept to the end of the answer", m.request_seconds);
+        registry.register(
+            "time_to_first_content_seconds",
+            "From accept to the first content of a stream",
+            m.first_content_seconds,
+        );
+        registry.register("overhead_seconds", "Time that the gateway itself added", m.overhead_seconds);
+        registry.register("decision_seconds", "Time of the routing decision", m.decision_seconds);
+        registry.register("attempts", "Attempts by path and outcome class", m.attempts);
+        registry.register("failovers", "Attempts that followed a failed one", m.failovers);
+        registry.register("tokens", "Tokens as counted by the upstreams", m.tokens);
+        registry.register("cost_nusd", "Settled cost in nano-dollars", m.cost_nusd);
+        registry.register("path_health", "Share of a path's targets that serve", m.path_health);
+        registry.register("inflight", "Exchanges being served", m.inflight);
+        metrics
+    }
+
+    /// Sets the share of a path's targets that serve; the operator's view calls it before a scrape.
+    pub fn path_health(&self, path: &Arc<str>, serving: usize, targets: usize) {
+        let share = serving as f64 / targets.max(1) as f64;
+        self.path_health.get_or_create(&PathLabels { path: Arc::clone(path) }).set(share);
+    }
+
+    pub(crate) fn attempt(&self, path: &Arc<str>, class: &'static str) {
+        let labels = AttemptLabels { path: Arc::clone(path), class };
+        self.attempts.get_or_create(&labels).inc();
+    }
+
+    pub(crate) fn failover(&self, from: &Arc<str>, to: &Arc<str>, reason: &'static str) {
+        let labels = FailoverLabels { from: Arc::clone(from), to: Arc::clone(to), reason };
+        self.failovers.get_or_create(&labels).inc();
+    }
+
+    pub(crate) fn exchange(
+        &self,
+        decision: &Decision,
+        path: &Arc<str>,
+        outcome: &OutcomeRecord,
+        answered_after: Option<Duration>,
+    ) {
+        let api = decision.api.label();
+        let operation: Arc<str> = decision.operation.as_str().into();
+        self.requests
+            .get_or_create(&RequestLabels {
+                api,
+                operation: Arc::clone(&operation),
+                path: Arc::clone(path),
+                outcome: outcome.label,
+            })
+            .inc();
+        let labels = OperationLabels { api, operation };
+        self.request_seconds.get_or_create(&labels).observe(seconds(outcome.total_us));
+        if let Some(first) = answered_after.filter(|_| decision.stream) {
+            self.first_content_seconds.get_or_create(&labels).observe(first.as_secs_f64());
+        }
+        self.overhead_seconds
+            .get_or_create(&StageLabels { stage: "total" })
+            .observe(seconds(outcome.overhead_us));
+        self.usage(outcome);
+    }
+
+    fn usage(&self, outcome: &OutcomeRecord) {
+        let usage = &outcome.usage;
+        for (direction, kind, tokens) in [
+            ("input", "uncached", usage.input),
+            ("input", "cache_read", usage.cache_read),
+            ("input", "cache_write", usage.cache_write),
+            ("output", "all", usage.output),
+            ("output", "reasoning", usage.reasoning),
+        ] {
+            if let Some(tokens) = tokens.filter(|t| *t > 0) {
+                self.tokens.get_or_create(&TokenLabels { direction, kind }).inc_by(tokens);
+            }
+        }
+        if let Some(cost) = outcome.cost_nusd.and_then(|c| u64::try_from(c).ok()) {
+            self.cost_nusd.inc_by(cost);
+        }
+    }
+}
+
+fn seconds(us: u64) -> f64 {
+    us as f64 / 1e6
+}
+
+fn latency() -> Histogram {
+    Histogram::new([
+        0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 15.0, 30.0, 60.0, 120.0, 600.0,
+    ])
+}
+
+fn overhead() -> Histogram {
+    Histogram::new([
+        25e-6, 50e-6, 100e-6, 150e-6, 250e-6, 500e-6, 1e-3, 2.5e-3, 5e-3, 10e-3, 50e-3, 0.25, 1.0,
+    ])
+}
+
+fn decision() -> Histogram {
+    Histogram::new([1e-6, 2e-6, 5e-6, 10e-6, 20e-6, 50e-6, 100e-6, 250e-6, 1e-3, 5e-3])
+}

@@ -1,0 +1,98 @@
+//! Where may it go, in which order? Asks the policy and writes down its answer.
+
+use std::time::Duration;
+
+use outcrop_core::failure::{Code, Failure};
+use outcrop_core::operation::Operation;
+use outcrop_policy::operations::DEFAULT_OPERATION;
+use outcrop_policy::route::{Plan, Question, TargetSpec};
+use tokio::time::Instant;
+
+use crate::authenticate::Caller;
+use crate::gateway::Snapshot;
+use crate::intake::Call;
+use crate::settle::Record;
+
+/// Orders the legal targets of a call and sets its deadline.
+pub(crate) fn plan(
+    snapshot: &Snapshot,
+    caller: &Caller,
+    call: &Call,
+    record: &mut Record,
+) -> Result<Plan, Failure> {
+    let operation = operation(snapshot, call)?;
+    let deadline = call.deadline.map_or(operation.deadline, |d| d.min(operation.deadline));
+    let priority = call.priority.map_or(operation.priority, |p| p.min(operation.priority));
+    record.begin(call, operation, priority, deadline);
+    let started = Instant::now();
+    let plan = ask_policy(snapshot, caller, call, operation);
+    record.decided(started.elapsed());
+    let plan = plan.ok_or_else(|| unknown_model(call))?;
+    record.candidates(&plan);
+    if plan.choices.is_empty() {
+        return Err(no_legal_target(&plan));
+    }
+    Ok(plan)
+}
+
+fn operation<'a>(snapshot: &'a Snapshot, call: &Call) -> Result<&'a Operation, Failure> {
+    let name = call.operation.as_deref().unwrap_or(DEFAULT_OPERATION);
+    snapshot.routes.operation(name).ok_or_else(|| {
+        let known: Vec<&str> = snapshot.routes.operations.iter().map(|o| &*o.name).collect();
+        Failure::refusal(
+            Code::InvalidRequest,
+            format!("x-outcrop-operation names no operation; known: {}.", known.join(", ")),
+        )
+    })
+}
+
+fn ask_policy(snapshot: &Snapshot, caller: &Caller, call: &Call, operation: &Operation) -> Option<Plan> {
+    let model = call.envelope.model.as_str();
+    let is_alias = snapshot.routes.models.contains_key(model);
+    let can_carry = |spec: &TargetSpec, id: &str| {
+        let path = snapshot.upstreams.path(&spec.path);
+        path.is_some_and(|path| path.speaks(&call.envelope, id).is_some())
+    };
+    snapshot.routes.plan(&Question {
+        model,
+        operation,
+        residency: caller.residency.or(call.residency),
+        hint: call.path.as_deref(),
+        allowed: caller.may_use(model, is_alias),
+        can_carry: &can_carry,
+    })
+}
+
+fn unknown_model(call: &Call) -> Failure {
+    let model: String = call.envelope.model.chars().take(120).collect();
+    Failure::refusal(
+        Code::UnknownModel,
+        format!("The model `{model}` is not known here; GET /v1/models lists the models you may use."),
+    )
+}
+
+/// No target is legal: forbidden when it is the key's doing, 400 when no path can say it, else 503.
+fn no_legal_target(plan: &Plan) -> Failure {
+    use outcrop_core::decision::Exclusion;
+    let all = |why: Exclusion| plan.candidates.iter().all(|c| c.excluded == Some(why));
+    if all(Exclusion::AllowList) {
+        return Failure::refusal(Code::Forbidden, "Your key may not use this model.");
+    }
+    if all(Exclusion::Capability) {
+        return Failure::refusal(
+            Code::InvalidRequest,
+            "No path of this model can carry this kind of request; GET /v1/models lists the others.",
+        );
+    }
+    Failure::refusal(
+        Code::NoLegalTarget,
+        "No path may serve this request: each is excluded by residency, the operation's order or the \
+         operator. The decision record says which and why.",
+    )
+}
+
+/// How long an attempt may take: 40 % of what remains is kept for one failover while another target
+/// is left.
+pub(crate) fn share(remaining: Duration, others_left: bool) -> Duration {
+    if others_left { remaining.mul_f64(0.6) } else { remaining }
+}

@@ -1,0 +1,68 @@
+//! Any failure, in the caller's dialect.
+
+use http::header::{CONTENT_LENGTH, RETRY_AFTER};
+use http::{HeaderName, HeaderValue, Response, StatusCode};
+use outcrop_core::failure::{Class, Code, Failure, Reason};
+use outcrop_core::{Dialect, RequestId};
+use outcrop_wire::{ErrorBody, encode_error};
+
+use crate::body::Body;
+use crate::settle::{Ending, Record};
+
+/// Settles the exchange as failed and words the answer.
+pub(crate) fn refuse(record: Record, dialect: Dialect, failure: &Failure) -> Response<Body> {
+    let mut response = answer(record.id(), dialect, failure);
+    let headers = response.headers_mut();
+    if record.attempts() > 0 {
+        headers.insert("x-outcrop-attempts", HeaderValue::from(record.attempts()));
+    }
+    headers.insert("x-outcrop-overhead-us", HeaderValue::from(record.overhead_us()));
+    if let Ok(operation) = HeaderValue::from_str(record.operation())
+        && !operation.is_empty()
+    {
+        headers.insert("x-outcrop-operation", operation);
+    }
+    record.settle(&Ending::Failed(failure));
+    response
+}
+
+fn answer(id: &RequestId, dialect: Dialect, failure: &Failure) -> Response<Body> {
+    let encoded = encode_error(dialect, &body_of(failure, id.as_str()));
+    let mut response = Response::new(Body::whole(encoded.body.clone()));
+    *response.status_mut() =
+        StatusCode::from_u16(status_of(failure, encoded.status)).unwrap_or(StatusCode::BAD_GATEWAY);
+    let headers = response.headers_mut();
+    for (name, value) in encoded.headers {
+        if let Ok(value) = HeaderValue::from_str(&value) {
+            headers.insert(HeaderName::from_static(name), value);
+        }
+    }
+    headers.insert(CONTENT_LENGTH, HeaderValue::from(encoded.body.len()));
+    if let Ok(id) = HeaderValue::from_str(id.as_str()) {
+        headers.insert("x-outcrop-request-id", id);
+    }
+    if let Some(after) = failure.retry_after {
+        headers.insert(RETRY_AFTER, HeaderValue::from(after.as_secs().max(1)));
+    }
+    response
+}
+
+/// The failure as the wire wants it.
+pub(crate) fn body_of<'a>(failure: &'a Failure, request_id: &'a str) -> ErrorBody<'a> {
+    ErrorBody {
+        code: failure.code,
+        message: &failure.message,
+        request_id,
+        upstream: failure.upstream.as_deref(),
+    }
+}
+
+/// An unknown route is a 404 although its code is `invalid_request`; a deadline stays a 504 although an
+/// upstream had spoken.
+fn status_of(failure: &Failure, encoded: u16) -> u16 {
+    let unknown_route = failure.code == Code::InvalidRequest
+        && failure.reason == Reason::NotFound
+        && failure.class == Class::Permanent
+        && failure.upstream.is_none();
+    if unknown_route { 404 } else { encoded }
+}

@@ -1,0 +1,306 @@
+//! Charge once, record once, meter once, log once.
+//!
+//! A `Record` is opened with the exchange and settled at its end; one that is dropped instead was left
+//! by its caller and settles as that (I-2). Every log line and every metric of an exchange comes from
+//! here.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use outcrop_core::decision::{AttemptFailure, AttemptRecord, Decision, OutcomeRecord};
+use outcrop_core::failure::{Class, Failure, Origin};
+use outcrop_core::money::NanoUsd;
+use outcrop_core::operation::Operation;
+use outcrop_core::{Dialect, Priority, RequestId, Usage};
+use outcrop_policy::route::Plan;
+use tokio::time::Instant;
+
+use crate::gateway::Gateway;
+use crate::intake::Call;
+
+/// What is known of one exchange so far.
+pub(crate) struct Record {
+    gateway: Arc<Gateway>,
+    // `None` once it is settled.
+    decision: Option<Box<Decision>>,
+    accepted: Instant,
+    deadline: Instant,
+    // Time spent waiting for upstreams: everything else is our own overhead.
+    waited: Duration,
+    // From accept to the first content; for a whole answer to its end.
+    answered_after: Option<Duration>,
+    path: Arc<str>,
+}
+
+/// How an exchange ends.
+pub(crate) enum Ending<'a> {
+    /// The caller has a complete answer.
+    Complete { usage: Usage, cost: Option<NanoUsd> },
+    /// It broke after content had reached the caller.
+    Partial { failure: &'a Failure, usage: Usage },
+    /// It failed before any content.
+    Failed(&'a Failure),
+    /// The caller left.
+    CallerGone,
+}
+
+/// Longest caller-given name kept in a record, in characters.
+const NAME_CHARS_MAX: usize = 200;
+
+impl Record {
+    /// Opens the record of an exchange that was accepted at `accepted`.
+    pub(crate) fn open(gateway: &Arc<Gateway>, api: Dialect, accepted: Instant, unix: Duration) -> Self {
+        let mut buffer = uuid::Uuid::encode_buffer();
+        let id = uuid::Uuid::now_v7().hyphenated().encode_lower(&mut buffer);
+        let decision = Decision {
+            request_id: RequestId::new(&*id),
+            accepted_at_ms: u64::try_from(unix.as_millis()).unwrap_or(u64::MAX),
+            api,
+            caller: String::new(),
+            model: String::new(),
+            stream: false,
+            operation: String::new(),
+            priority: Priority::default(),
+            deadline_ms: 0,
+            snapshot: 0,
+            candidates: Vec::new(),
+            decided_in_ns: 0,
+            attempts: Vec::new(),
+            outcome: None,
+        };
+        Self {
+            gateway: Arc::clone(gateway),
+            decision: Some(Box::new(decision)),
+            accepted,
+            deadline: accepted,
+            waited: Duration::ZERO,
+            answered_after: None,
+            path: Arc::from(""),
+        }
+    }
+
+    fn decision(&mut self) -> &mut Decision {
+        self.decision.as_mut().expect("invariant: only `settle`, which consumes the record, takes it")
+    }
+
+    fn view(&self) -> &Decision {
+        self.decision.as_ref().expect("invariant: only `settle`, which consumes the record, takes it")
+    }
+
+    /// The id of the exchange.
+    pub(crate) fn id(&self) -> &RequestId {
+        &self.view().request_id
+    }
+
+    /// The model as the caller named it.
+    pub(crate) fn model(&self) -> &str {
+        &self.view().model
+    }
+
+    /// The operation's name; empty before it is known.
+    pub(crate) fn operation(&self) -> &str {
+        &self.view().operation
+    }
+
+    /// Attempts so far.
+    pub(crate) fn attempts(&self) -> usize {
+        self.view().attempts.len()
+    }
+
+    /// When the exchange was accepted.
+    pub(crate) fn accepted(&self) -> Instant {
+        self.accepted
+    }
+
+    /// When the promise ends.
+    pub(crate) fn deadline(&self) -> Instant {
+        self.deadline
+    }
+
+    /// Seconds since the Unix epoch at accept.
+    pub(crate) fn created(&self) -> u64 {
+        self.view().accepted_at_ms / 1000
+    }
+
+    /// Who calls, and under which snapshot.
+    pub(crate) fn caller(&mut self, name: &str, snapshot: u64) {
+        let decision = self.decision();
+        name.clone_into(&mut decision.caller);
+        decision.snapshot = snapshot;
+    }
+
+    /// What is asked and promised.
+    pub(crate) fn begin(
+        &mut self,
+        call: &Call,
+        operation: &Operation,
+        priority: Priority,
+        deadline: Duration,
+    ) {
+        self.deadline = self.accepted + deadline;
+        let decision = self.decision();
+        decision.model = call.envelope.model.chars().take(NAME_CHARS_MAX).collect();
+        decision.stream = call.envelope.stream;
+        operation.name.as_ref().clone_into(&mut decision.operation);
+        decision.priority = priority;
+        decision.deadline_ms = u64::try_from(deadline.as_millis()).unwrap_or(u64::MAX);
+    }
+
+    /// How long the decision took.
+    pub(crate) fn decided(&mut self, took: Duration) {
+        self.decision().decided_in_ns = u64::try_from(took.as_nanos()).unwrap_or(u64::MAX);
+        self.gateway.metrics.decision_seconds.observe(took.as_secs_f64());
+    }
+
+    /// What was decided.
+    pub(crate) fn candidates(&mut self, plan: &Plan) {
+        self.decision().candidates.clone_from(&plan.candidates);
+    }
+
+    /// An attempt ended: `failure` is `None` when it answered.
+    pub(crate) fn attempt(&mut self, attempt: &Attempted<'_>) {
+        let now = Instant::now();
+        let took = now.saturating_duration_since(attempt.started);
+        self.waited += took;
+        let started = attempt.started.saturating_duration_since(self.accepted);
+        let entry = AttemptRecord {
+            target: attempt.target.to_owned(),
+            started_us: micros(started),
+            took_us: micros(took),
+            failed: attempt.failure.map(|failure| AttemptFailure {
+                class: failure.class,
+                reason: failure.reason,
+                status: failure.upstream.as_ref().map(|u| u.status),
+                detail: failure.detail.clone(),
+            }),
+            upstream_request_id: attempt.upstream_request_id.to_owned(),
+        };
+        self.path = Arc::clone(attempt.path);
+        if attempt.failure.is_none() {
+            self.answered_after = Some(now.saturating_duration_since(self.accepted));
+        }
+        self.decision().attempts.push(entry);
+        let class = attempt.failure.map_or("answered", |f| f.class.label());
+        self.gateway.metrics.attempt(attempt.path, class);
+        if let Some(answered) = speaks_of_the_target(attempt.failure) {
+            self.gateway.health.record(attempt.target, answered, now.into_std());
+        }
+    }
+
+    /// Microseconds that the gateway itself has added so far.
+    pub(crate) fn overhead_us(&self) -> u64 {
+        micros(self.accepted.elapsed().saturating_sub(self.waited))
+    }
+
+    /// The gateway answered by itself: no exchange with a model took place.
+    pub(crate) fn forget(mut self) {
+        self.decision = None;
+    }
+
+    /// Ends the exchange.
+    pub(crate) fn settle(mut self, ending: &Ending<'_>) {
+        self.finish(ending);
+    }
+
+    fn finish(&mut self, ending: &Ending<'_>) {
+        let Some(mut decision) = self.decision.take() else { return };
+        let total = self.accepted.elapsed();
+        let reached = self.answered_after.unwrap_or(total);
+        let met = self.accepted + reached <= self.deadline;
+        // For a stream the relay's own time is inside the wait for the upstream, so overhead counts
+        // up to the first content only.
+        let overhead = reached.saturating_sub(self.waited);
+        let outcome = outcome_of(ending, total, overhead, met);
+        self.gateway.metrics.exchange(&decision, &self.path, &outcome, self.answered_after);
+        log(&decision, &self.path, &outcome, ending);
+        decision.outcome = Some(outcome);
+        self.gateway.decisions.put(*decision);
+    }
+}
+
+impl Drop for Record {
+    fn drop(&mut self) {
+        self.finish(&Ending::CallerGone);
+    }
+}
+
+/// One attempt that ended.
+pub(crate) struct Attempted<'a> {
+    pub(crate) path: &'a Arc<str>,
+    pub(crate) target: &'a str,
+    pub(crate) started: Instant,
+    pub(crate) failure: Option<&'a Failure>,
+    pub(crate) upstream_request_id: &'a str,
+}
+
+/// Whether the end of an attempt says something about its target: yes or no, or nothing at all when
+/// the fault was the caller's or the gateway's.
+fn speaks_of_the_target(failure: Option<&Failure>) -> Option<bool> {
+    match failure.map(|f| f.class) {
+        None => Some(true),
+        Some(Class::NotSent | Class::Refused | Class::Ambiguous | Class::Partial) => Some(false),
+        Some(Class::Permanent | Class::NotHere | Class::Credential | Class::CallerGone) => None,
+    }
+}
+
+fn outcome_of(ending: &Ending<'_>, total: Duration, overhead: Duration, met: bool) -> OutcomeRecord {
+    let (code, label, usage, cost, kept) = match ending {
+        Ending::Complete { usage, cost } => (None, "ok", *usage, *cost, met),
+        Ending::Partial { failure, usage } => (Some(failure.code), "partial", *usage, None, false),
+        Ending::Failed(failure) if failure.class == Class::CallerGone => {
+            (None, "caller_gone", Usage::default(), None, met)
+        }
+        Ending::Failed(failure) => (Some(failure.code), "failed", Usage::default(), None, false),
+        Ending::CallerGone => (None, "caller_gone", Usage::default(), None, met),
+    };
+    OutcomeRecord {
+        code,
+        label,
+        usage,
+        cost_nusd: cost.map(|c| c.0),
+        total_us: micros(total),
+        overhead_us: micros(overhead),
+        deadline_met: kept,
+    }
+}
+
+fn log(decision: &Decision, path: &str, outcome: &OutcomeRecord, ending: &Ending<'_>) {
+    let (reason, detail) = match ending {
+        Ending::Partial { failure, .. } | Ending::Failed(failure) => {
+            (failure.reason.label(), failure.detail.as_str())
+        }
+        Ending::Complete { .. } | Ending::CallerGone => ("", ""),
+    };
+    let gateway_fault = matches!(
+        ending,
+        Ending::Failed(f) | Ending::Partial { failure: f, .. } if f.origin != Origin::Caller
+    );
+    macro_rules! line {
+        ($level:ident) => {
+            tracing::$level!(
+                request_id = decision.request_id.as_str(),
+                api = decision.api.label(),
+                caller = decision.caller.as_str(),
+                model = decision.model.as_str(),
+                operation = decision.operation.as_str(),
+                stream = decision.stream,
+                path,
+                attempts = decision.attempts.len(),
+                outcome = outcome.label,
+                code = outcome.code.map_or("", outcrop_core::Code::label),
+                reason,
+                detail,
+                input_tokens = outcome.usage.input_total(),
+                output_tokens = outcome.usage.output_or_zero(),
+                total_us = outcome.total_us,
+                overhead_us = outcome.overhead_us,
+                "exchange"
+            )
+        };
+    }
+    if gateway_fault { line!(warn) } else { line!(info) }
+}
+
+fn micros(duration: Duration) -> u64 {
+    u64::try_from(duration.as_micros()).unwrap_or(u64::MAX)
+}
