@@ -1,0 +1,95 @@
+//! The route table of the admin listener.
+
+use std::sync::Arc;
+
+use axum::extract::{Path, Query, State};
+use axum::http::header::{ACCEPT, CONTENT_TYPE};
+use axum::http::{HeaderMap, StatusCode};
+use axum::response::{IntoResponse, Response};
+use axum::routing::get;
+use axum::{Json, Router};
+use serde::Deserialize;
+use serde_json::json;
+
+use crate::exposition;
+use crate::view::View;
+
+type Shared = State<Arc<dyn View>>;
+
+/// Most decision records in one answer.
+const DECISIONS_MAX: usize = 1000;
+
+/// What `/` says until there is a dashboard.
+const INDEX: &str = "Outcrop admin\n\n\
+    /healthz                        alive\n\
+    /readyz                         can serve\n\
+    /metrics                        Prometheus text; OpenMetrics with Accept\n\
+    /admin/v1/paths                 configured paths\n\
+    /admin/v1/targets               targets and their health\n\
+    /admin/v1/balance               what was spent, pending, unknown\n\
+    /admin/v1/decisions?limit=N     newest decision records\n\
+    /admin/v1/decisions/{id}        the record of one request (x-outcrop-request-id)\n";
+
+/// The admin listener's routes over `view`.
+pub fn router(view: Arc<dyn View>) -> Router {
+    Router::new()
+        .route("/", get(|| async { INDEX }))
+        .route("/healthz", get(|| async { "ok\n" }))
+        .route("/readyz", get(readyz))
+        .route("/metrics", get(metrics))
+        .route("/admin/v1/paths", get(|State(view): Shared| async move { Json(view.paths()) }))
+        .route("/admin/v1/targets", get(|State(view): Shared| async move { Json(view.targets()) }))
+        .route("/admin/v1/balance", get(|State(view): Shared| async move { Json(view.balance()) }))
+        .route("/admin/v1/decisions", get(decisions))
+        .route("/admin/v1/decisions/{request_id}", get(decision))
+        .fallback(unknown)
+        .with_state(view)
+}
+
+async fn readyz(State(view): Shared) -> Response {
+    let readiness = view.readiness();
+    let status = if readiness.ready { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
+    (status, Json(readiness)).into_response()
+}
+
+async fn metrics(State(view): Shared, headers: HeaderMap) -> Response {
+    let text = view.open_metrics();
+    let wants_open = headers
+        .get(ACCEPT)
+        .and_then(|v| v.to_str().ok())
+        .is_some_and(|accept| accept.contains("application/openmetrics-text"));
+    if wants_open {
+        ([(CONTENT_TYPE, exposition::OPEN_METRICS)], text).into_response()
+    } else {
+        ([(CONTENT_TYPE, exposition::PROMETHEUS)], exposition::prometheus(&text)).into_response()
+    }
+}
+
+#[derive(Deserialize)]
+struct Page {
+    limit: Option<usize>,
+}
+
+async fn decisions(State(view): Shared, Query(page): Query<Page>) -> Response {
+    let limit = page.limit.unwrap_or(100).min(DECISIONS_MAX);
+    let records: Vec<_> = view.decisions(limit).iter().map(|d| json!(**d)).collect();
+    Json(records).into_response()
+}
+
+async fn decision(State(view): Shared, Path(request_id): Path<String>) -> Response {
+    match view.decision(&request_id) {
+        Some(decision) => Json(&*decision).into_response(),
+        None => refuse(
+            StatusCode::NOT_FOUND,
+            "No record of this request: it is still running, too old, or was never seen here.",
+        ),
+    }
+}
+
+async fn unknown() -> Response {
+    refuse(StatusCode::NOT_FOUND, "There is nothing here; GET / lists what is.")
+}
+
+fn refuse(status: StatusCode, message: &str) -> Response {
+    (status, Json(json!({"error": {"message": message}}))).into_response()
+}

@@ -1,0 +1,68 @@
+//! What the gateway shows of itself to an operator.
+
+use std::sync::Arc;
+
+use outcrop_core::decision::Decision;
+use outcrop_core::path::PathKind;
+use outcrop_policy::health::TargetHealth;
+use outcrop_policy::ledger::Balance;
+use serde::Serialize;
+
+/// What the gateway shows of itself. All calls return at once.
+pub trait View: Send + Sync + 'static {
+    /// Whether requests can be served.
+    fn readiness(&self) -> Readiness;
+    /// The configured paths.
+    fn paths(&self) -> Vec<PathView>;
+    /// The configured targets and their health.
+    fn targets(&self) -> Vec<TargetView>;
+    /// What was spent.
+    fn balance(&self) -> Balance;
+    /// The record of one exchange.
+    fn decision(&self, request_id: &str) -> Option<Arc<Decision>>;
+    /// The newest records.
+    fn decisions(&self, count: usize) -> Vec<Arc<Decision>>;
+    /// Metrics in OpenMetrics text.
+    fn open_metrics(&self) -> String;
+}
+
+/// Whether requests can be served, and why not.
+#[derive(Debug, Clone, Serialize)]
+pub struct Readiness {
+    /// The answer.
+    pub ready: bool,
+    /// Why not; empty when ready.
+    pub reasons: Vec<String>,
+    /// Version of the snapshot in force.
+    pub snapshot: u64,
+}
+
+/// A configured path.
+#[derive(Debug, Clone, Serialize)]
+pub struct PathView {
+    /// Name.
+    pub name: Arc<str>,
+    /// Kind.
+    pub kind: PathKind,
+    /// Declared region.
+    pub region: Option<Arc<str>>,
+    /// Targets on it.
+    pub targets: usize,
+    /// Targets on it that serve.
+    pub serving: usize,
+}
+
+/// A configured target.
+#[derive(Debug, Clone, Serialize)]
+pub struct TargetView {
+    /// `path/model id`.
+    pub name: String,
+    /// Aliases that lead to it.
+    pub models: Vec<String>,
+    /// Switched on by the operator.
+    pub enabled: bool,
+    /// Whether an attempt would probably be answered.
+    pub serving: bool,
+    /// What the attempts said.
+    pub health: TargetHealth,
+}
