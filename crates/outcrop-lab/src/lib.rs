@@ -1,0 +1,35 @@
+//! The lab: simulated model services, a real MCP server, and the billing records that judge every claim.
+//!
+//! It shares no code with the gateway on purpose: a common mistake must not hide itself. It is no load generator
+//! and knows nothing of routes, budgets or decisions.
+//!
+//! Reading order follows a request: `listen` accepts, `serve` conducts the exchange, the [`exchange::Service`] of the
+//! target makes the contents, `deliver` and `body` carry them (and break them as scripted), [`billing`] remembers.
+
+mod body;
+mod control;
+mod deliver;
+mod lab;
+mod listen;
+mod serve;
+mod socket;
+
+pub mod billing;
+pub mod exchange;
+pub mod prices;
+pub mod quota;
+pub mod requests;
+pub mod script;
+pub mod target;
+
+pub mod answer;
+pub mod clock;
+pub mod dice;
+pub mod tokens;
+
+pub mod anthropic;
+pub mod bedrock;
+pub mod mcp;
+pub mod openai;
+
+pub use lab::{Lab, LabConfig, LabError, Listening};
