@@ -1,0 +1,155 @@
+//! `outcrop check`: what a file puts in force.
+
+use std::process::ExitCode;
+
+use comfy_table::{ContentArrangement, Table, presets};
+use outcrop_core::operation::Operation;
+use outcrop_policy::Residency;
+use outcrop_policy::route::{Question, Routes, TargetSpec, target_name};
+use serde_json::{Value, json};
+
+use crate::config::{self, Checked};
+
+/// Prints the JSON schema of the file.
+pub(crate) fn schema() -> ExitCode {
+    anstream::println!("{:#}", config::schema());
+    ExitCode::SUCCESS
+}
+
+/// Prints what is in force: for people as tables, for programs as JSON.
+pub(crate) fn run(checked: &Checked, as_json: bool) -> ExitCode {
+    if as_json {
+        anstream::println!("{:#}", summary(checked));
+        return ExitCode::SUCCESS;
+    }
+    anstream::println!("Listeners and limits");
+    anstream::println!("{}", limits(checked));
+    anstream::println!("\nOperations");
+    anstream::println!("{}", operations(&checked.routes));
+    anstream::println!("\nLegal targets, in the order in which they are tried");
+    anstream::println!("{}", targets(&checked.routes));
+    ExitCode::SUCCESS
+}
+
+const RESIDENCIES: [(&str, Option<Residency>); 2] = [("any", None), ("eu", Some(Residency::Eu))];
+
+fn table(header: &[&str]) -> Table {
+    let mut table = Table::new();
+    table.load_style(presets::UTF8_BORDERS_ONLY).set_content_arrangement(ContentArrangement::Dynamic);
+    table.set_header(header);
+    table
+}
+
+fn limits(checked: &Checked) -> Table {
+    let mut table = table(&["what", "value"]);
+    let listen = &checked.listen;
+    let auth = if checked.open { "open (loopback only)" } else { "keys" };
+    let tls = if listen.tls.is_some() { "yes" } else { "no" };
+    for (what, value) in [
+        ("data listener", listen.data.to_string()),
+        ("TLS on it", tls.to_owned()),
+        ("admin listener", listen.admin.to_string()),
+        ("authentication", auth.to_owned()),
+        ("request body", format!("{} bytes after decompression", checked.limits.body_bytes_max)),
+        (
+            "JSON",
+            format!("depth {}, {} values", checked.limits.json.depth_max, checked.limits.json.nodes_max),
+        ),
+        (
+            "request head",
+            format!(
+                "{} bytes, {} fields, read in {} s",
+                listen.limits.header_bytes_max,
+                listen.limits.header_fields_max,
+                listen.limits.header_read_max.as_secs()
+            ),
+        ),
+        ("connections", listen.limits.connections_max.to_string()),
+        ("requests at once", checked.inflight_max.to_string()),
+        ("stream silence", format!("{} s", checked.streams.stall_max.as_secs())),
+        ("stream life", format!("{} s", checked.streams.total_max.as_secs())),
+        ("drain", format!("{} s", listen.limits.drain_max.as_secs())),
+    ] {
+        table.add_row([what.to_owned(), value]);
+    }
+    table
+}
+
+fn operations(routes: &Routes) -> Table {
+    let mut table = table(&["operation", "priority", "deadline"]);
+    for operation in &routes.operations {
+        let deadline = format!("{} s", operation.deadline.as_secs_f64());
+        table.add_row([&*operation.name, operation.priority.label(), &deadline]);
+    }
+    table
+}
+
+/// One row per set of targets: operations and residencies that lead to the same ones stand together.
+fn targets(routes: &Routes) -> Table {
+    let mut table = table(&["model", "residency", "targets", "operations"]);
+    for model in sorted(routes) {
+        for (residency, required) in RESIDENCIES {
+            let mut rows: Vec<(Vec<String>, Vec<&str>)> = Vec::new();
+            for operation in &routes.operations {
+                let legal = legal(routes, model, operation, required);
+                match rows.iter_mut().find(|(targets, _)| *targets == legal) {
+                    Some((_, names)) => names.push(&operation.name),
+                    None => rows.push((legal, vec![&operation.name])),
+                }
+            }
+            for (targets, names) in rows {
+                let cell = if targets.is_empty() { "none".to_owned() } else { targets.join("\n") };
+                table.add_row([model, residency, &cell, &names.join(", ")]);
+            }
+        }
+    }
+    table
+}
+
+fn sorted(routes: &Routes) -> Vec<&str> {
+    let mut models: Vec<&str> = routes.models.keys().map(|m| &**m).collect();
+    models.sort_unstable();
+    models
+}
+
+/// The plan of a request that every path could carry.
+fn legal(routes: &Routes, model: &str, operation: &Operation, residency: Option<Residency>) -> Vec<String> {
+    let can_carry = |_: &TargetSpec, _: &str| true;
+    let question = Question { model, operation, residency, hint: None, allowed: true, can_carry: &can_carry };
+    let choices = routes.plan(&question).map(|plan| plan.choices).unwrap_or_default();
+    choices.iter().map(|c| target_name(&routes.target(c.target).path, &c.model_id)).collect()
+}
+
+fn summary(checked: &Checked) -> Value {
+    let routes = &checked.routes;
+    let mut legal_targets = Vec::new();
+    for model in sorted(routes) {
+        for operation in &routes.operations {
+            for (residency, required) in RESIDENCIES {
+                legal_targets.push(json!({
+                    "model": model,
+                    "operation": operation.name,
+                    "residency": residency,
+                    "targets": legal(routes, model, operation, required),
+                }));
+            }
+        }
+    }
+    json!({
+        "listen": {"data": checked.listen.data, "admin": checked.listen.admin, "tls": checked.listen.tls.is_some()},
+        "auth": if checked.open { "open" } else { "keys" },
+        "limits": {
+            "body_bytes_max": checked.limits.body_bytes_max,
+            "json_depth_max": checked.limits.json.depth_max,
+            "json_nodes_max": checked.limits.json.nodes_max,
+            "header_bytes_max": checked.listen.limits.header_bytes_max,
+            "connections_max": checked.listen.limits.connections_max,
+            "inflight_max": checked.inflight_max,
+            "stream_stall_max_s": checked.streams.stall_max.as_secs_f64(),
+            "stream_total_max_s": checked.streams.total_max.as_secs_f64(),
+            "drain_max_s": checked.listen.limits.drain_max.as_secs_f64(),
+        },
+        "operations": routes.operations,
+        "legal_targets": legal_targets,
+    })
+}

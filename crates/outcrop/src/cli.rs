@@ -1,0 +1,96 @@
+//! The command line.
+//!
+//! What can fail on bad input fails here, before a runtime exists, with its own exit code: 64 bad
+//! input, 69 something needed is not reachable, 1 failed.
+
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use clap::{Args, Parser, Subcommand};
+
+use crate::{check, config, demo, key, lab, serve};
+
+/// Exit code of bad input (sysexits.h `EX_USAGE`).
+pub const EX_USAGE: u8 = 64;
+/// Exit code of something needed that cannot be had (sysexits.h `EX_UNAVAILABLE`).
+pub const EX_UNAVAILABLE: u8 = 69;
+
+/// A hybrid routing gateway for AI operations: Amazon Bedrock, MCP and other providers behind the
+/// APIs that people already use, each request within its deadline, with failover before the caller
+/// notices.
+#[derive(Debug, Parser)]
+#[command(name = "outcrop", version, propagate_version = true)]
+struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// See it work: simulated upstreams, the gateway and a scripted story on loopback.
+    Demo(demo::Options),
+    /// Serve the gateway.
+    Serve(File),
+    /// Check a configuration and show what is in force.
+    Check(Check),
+    /// Run the simulated upstreams alone.
+    Lab(lab::Options),
+    /// Make keys.
+    #[command(subcommand)]
+    Key(key::Command),
+}
+
+/// The configuration file.
+#[derive(Debug, Clone, Args)]
+pub struct File {
+    /// Configuration file.
+    #[arg(long, short, default_value = "outcrop.toml", env = "OUTCROP_CONFIG")]
+    pub config: PathBuf,
+}
+
+#[derive(Debug, Args)]
+struct Check {
+    #[command(flatten)]
+    file: File,
+    /// Print the JSON schema of the configuration file instead.
+    #[arg(long)]
+    schema: bool,
+    /// Print JSON instead of tables.
+    #[arg(long)]
+    json: bool,
+}
+
+/// Runs the command line of this process.
+pub fn run() -> ExitCode {
+    let cli = match Cli::try_parse() {
+        Ok(cli) => cli,
+        Err(error) => {
+            let code = if error.use_stderr() { EX_USAGE } else { 0 };
+            // Nothing is left to do when the terminal is gone.
+            let _ = error.print();
+            return ExitCode::from(code);
+        }
+    };
+    match cli.command {
+        Command::Demo(options) => demo::run(&options),
+        Command::Serve(file) => with_config(&file, |checked| serve::run(&checked, &file.config)),
+        Command::Check(options) if options.schema => check::schema(),
+        Command::Check(options) => with_config(&options.file, |checked| check::run(&checked, options.json)),
+        Command::Lab(options) => lab::run(&options),
+        Command::Key(command) => key::run(&command),
+    }
+}
+
+/// Loads the file, or says what is wrong with it.
+pub(crate) fn with_config(file: &File, run: impl FnOnce(config::Checked) -> ExitCode) -> ExitCode {
+    match config::load(&file.config) {
+        Ok(checked) => run(checked),
+        Err(problems) => refuse(&problems, EX_USAGE),
+    }
+}
+
+/// One message on stderr, and the exit code that goes with it.
+pub(crate) fn refuse(message: &dyn std::fmt::Display, code: u8) -> ExitCode {
+    anstream::eprintln!("outcrop: {message}");
+    ExitCode::from(code)
+}

@@ -1,0 +1,109 @@
+use super::super::parse;
+
+const GOOD: &str = r#"
+[auth]
+mode = "open"
+
+[[path]]
+name = "fra"
+kind = "bedrock"
+region = "eu-central-1"
+
+[[path]]
+name = "desk"
+kind = "mcp"
+url = "http://127.0.0.1:9102/mcp"
+
+[[model]]
+name = "sonnet"
+targets = [{ path = "fra", id = "anthropic.claude-3" }, { path = "desk", id = "sonnet" }]
+"#;
+
+#[test]
+fn the_smallest_useful_file_is_good() {
+    let checked = parse("outcrop.toml", GOOD).unwrap();
+    assert!(checked.open);
+    assert_eq!(checked.paths.len(), 2);
+    assert_eq!(checked.routes.models["sonnet"].len(), 2);
+}
+
+/// Puts `to` in the place of `from` and expects one problem at that line and column.
+fn check(from: &str, to: &str, line: usize, column: usize, says: &str) {
+    let text = GOOD.replacen(from, to, 1);
+    assert_ne!(text, GOOD, "`{from}` is not in the file");
+    let problems = parse("outcrop.toml", &text).unwrap_err();
+    let first = &problems.problems[0];
+    let shown = problems.to_string();
+    assert!(shown.contains(says), "{shown}");
+    assert_eq!((first.line, first.column), (line, column), "{shown}");
+}
+
+#[test]
+fn every_mistake_is_named_with_its_place_and_the_way_out() {
+    check("region =", "regoin =", 8, 1, "did you mean `region`?");
+    check("kind = \"bedrock\"", "kind = \"bedrok\"", 7, 8, "did you mean `bedrock`?");
+    check("path = \"fra\"", "path = \"fraa\"", 17, 21, "did you mean `fra`?");
+    check("region = \"eu-central-1\"", "", 7, 8, "needs `region`");
+    check("region = \"eu-central-1\"", "region = \"EU\"", 8, 10, "not an AWS region");
+    check("url = \"http", "url = \"ftp", 13, 7, "not a http:// or https:// URL");
+    check("url = \"http://127.0.0.1:9102/mcp\"", "command = [\"server\"]", 13, 11, "absolute path");
+    check("name = \"desk\"", "name = \"fra\"", 11, 8, "two paths `fra`");
+    check("name = \"desk\"", "name = \"Desk\"", 11, 8, "lower-case");
+    check("mode = \"open\"", "mode = \"keys\"", 3, 8, "pepper");
+    check("[auth]", "[listen]\ndata = \"0.0.0.0:80\"\n[auth]", 5, 8, "loopback listeners only");
+    check("[auth]", "[listen]\nadmin = \"0.0.0.0:80\"\n[auth]", 3, 9, "must be on loopback");
+    check("[auth]", "[[budget]]\nscope = \"all\"\n[auth]", 2, 3, "budgets are not enforced");
+    check("[auth]", "[limits]\ndrain_max = \"soon\"\n[auth]", 3, 13, "not a duration");
+    check("[auth]", "[limits]\ninflight_max = 0\n[auth]", 3, 16, "at least 1");
+    check(
+        "[[model]]",
+        "[[operation]]\nname = \"x\"\norder = [\"dirct\"]\n[[model]]",
+        17,
+        9,
+        "did you mean `direct`?",
+    );
+    check(
+        "[[model]]",
+        "[[price]]\nmodel = \"x\"\ninput = \"3 EUR\"\noutput = \"1 USD/Mtok\"\n[[model]]",
+        17,
+        9,
+        "not a price",
+    );
+    check(
+        "region = \"eu-central-1\"",
+        "region = \"eu-central-1\"\nurl = \"http://x\"",
+        9,
+        7,
+        "means nothing",
+    );
+    check(
+        "region = \"eu-central-1\"",
+        "region = \"${OUTCROP_TEST_UNSET}\"",
+        8,
+        10,
+        "OUTCROP_TEST_UNSET is not set",
+    );
+    check("[auth]\n", "[auth\n", 2, 6, "outcrop.toml:2:6");
+}
+
+#[test]
+fn all_problems_are_reported_at_once() {
+    let text = GOOD.replace("eu-central-1", "EU").replace("path = \"desk\"", "path = \"dusk\"");
+    assert_eq!(parse("outcrop.toml", &text).unwrap_err().problems.len(), 2);
+}
+
+#[test]
+fn secrets_never_show() {
+    let text = GOOD.replace("url = ", "key = \"hunter2\"\nurl = ");
+    let checked = parse("outcrop.toml", &text).unwrap();
+    assert!(!format!("{checked:?}").contains("hunter2"));
+}
+
+#[test]
+fn the_schema_knows_every_table() {
+    let schema = super::super::schema().to_string();
+    for key in ["listen", "auth", "limits", "path", "model", "price", "operation", "key", "call_timeout_max"]
+    {
+        assert!(schema.contains(&format!("\"{key}\"")), "{key}");
+    }
+}

@@ -1,0 +1,209 @@
+//! Checks of `[[model]]`, `[[price]]` and `[[operation]]`: together they are the routes.
+
+use std::sync::Arc;
+
+use outcrop_core::TargetId;
+use outcrop_core::money::{PicoUsd, Price};
+use outcrop_core::operation::{Operation, Preference};
+use outcrop_core::path::{Effect, PathKind};
+use outcrop_policy::operations;
+use outcrop_policy::route::{Routes, TargetSpec};
+use outcrop_upstream::{KindSpec, PathSpec};
+use toml::Spanned;
+
+use super::check::Findings;
+use super::problem::nearest;
+use super::text::Text;
+use super::{raw, units};
+
+/// Checks models, prices and operations against the paths.
+pub(crate) fn routes(raw: &raw::Config, paths: &[PathSpec], open: bool, findings: &mut Findings) -> Routes {
+    let prices = prices(&raw.price, findings);
+    let mut routes = Routes {
+        operations: operations::overlay(operations::shipped(), rows(raw, findings)),
+        emergency_over_mcp: raw.flags.emergency_over_mcp.unwrap_or(false),
+        ..Routes::default()
+    };
+    let world = World { raw, paths, prices: &prices };
+    for model in &raw.model {
+        world.model(model, &mut routes, findings);
+    }
+    let raw_ids = if open {
+        raw.auth.raw_models.unwrap_or(true)
+    } else {
+        raw.key.iter().any(|k| k.raw_models == Some(true))
+    };
+    if raw_ids {
+        world.raw_targets(&mut routes);
+    }
+    if routes.models.is_empty() && routes.raw.is_empty() {
+        findings.add(
+            0..0,
+            "there is no model to ask",
+            "add a [[path]] and a [[model]] with at least one target; outcrop.toml is an example",
+        );
+    }
+    routes
+}
+
+struct World<'a> {
+    raw: &'a raw::Config,
+    paths: &'a [PathSpec],
+    prices: &'a [(String, Price)],
+}
+
+impl World<'_> {
+    fn model(&self, model: &raw::Model, routes: &mut Routes, findings: &mut Findings) {
+        let name = model.name.get_ref();
+        if name.is_empty() || routes.models.contains_key(&**name) {
+            let message = format!("the name `{}` is empty or taken", &**name);
+            findings.add(model.name.span(), message, "every model has a name of its own");
+        }
+        if model.targets.get_ref().is_empty() {
+            findings.add(model.targets.span(), "a model needs at least one target", "");
+        }
+        let mut ids = Vec::new();
+        for target in model.targets.get_ref() {
+            if let Some(spec) = self.target(model, target, findings) {
+                ids.push(push(routes, spec));
+            }
+        }
+        routes.models.insert(name.0.clone().into_boxed_str(), ids);
+    }
+
+    fn target(
+        &self,
+        model: &raw::Model,
+        target: &raw::Target,
+        findings: &mut Findings,
+    ) -> Option<TargetSpec> {
+        let name = target.path.get_ref();
+        let rows = || self.raw.path.iter().map(|p| &**p.name.get_ref());
+        if !rows().any(|known| known == &**name) {
+            let hint = nearest(name, rows()).map(|near| format!("did you mean `{near}`?"));
+            let message = format!("there is no path `{}`", &**name);
+            findings.add(
+                target.path.span(),
+                message,
+                hint.unwrap_or_else(|| "add a [[path]] with that name".into()),
+            );
+            return None;
+        }
+        let id = target.id.get_ref();
+        if id.is_empty() || id.chars().any(|c| c.is_control() || c.is_whitespace()) {
+            findings.add(target.id.span(), "a model id is not empty and has no spaces", "");
+            return None;
+        }
+        let mut spec = self.spec_on(name)?;
+        spec.model_id = Arc::from(&**id);
+        spec.enabled &= target.enabled.unwrap_or(true);
+        spec.price = self.prices.iter().find(|(glob, _)| matches(glob, id)).map(|(_, price)| *price);
+        spec.max_tokens_default = model.max_tokens;
+        Some(spec)
+    }
+
+    /// One target per Bedrock path for raw ids.
+    fn raw_targets(&self, routes: &mut Routes) {
+        let bedrock = self.paths.iter().filter(|p| p.kind() == PathKind::Bedrock);
+        for spec in bedrock.filter_map(|path| self.spec_on(&path.name)) {
+            let id = push(routes, spec);
+            routes.raw.push(id);
+        }
+    }
+
+    /// A target of a path, for no model yet.
+    fn spec_on(&self, path: &str) -> Option<TargetSpec> {
+        let row = self.raw.path.iter().find(|row| &**row.name.get_ref() == path)?;
+        let spec = self.paths.iter().find(|spec| &*spec.name == path)?;
+        Some(TargetSpec {
+            path: Arc::clone(&spec.name),
+            kind: spec.kind(),
+            model_id: Arc::from(""),
+            region: spec.region.clone(),
+            destinations: row.destinations.iter().map(|d| d.0.clone()).collect(),
+            effect: match &spec.kind {
+                KindSpec::Mcp(mcp) => mcp.effect,
+                KindSpec::Bedrock(_) | KindSpec::OpenAi(_) | KindSpec::Anthropic(_) => Effect::ReadOnly,
+            },
+            enabled: row.enabled.unwrap_or(true),
+            price: None,
+            max_tokens_default: None,
+        })
+    }
+}
+
+fn push(routes: &mut Routes, spec: TargetSpec) -> TargetId {
+    let id = TargetId(u32::try_from(routes.targets.len()).unwrap_or(u32::MAX));
+    routes.targets.push(spec);
+    id
+}
+
+fn matches(glob: &str, id: &str) -> bool {
+    glob.strip_suffix('*').map_or(glob == id, |start| id.starts_with(start))
+}
+
+fn prices(rows: &[raw::Price], findings: &mut Findings) -> Vec<(String, Price)> {
+    let mut prices = Vec::with_capacity(rows.len());
+    for row in rows {
+        let mut one =
+            |text: &Spanned<Text>| findings.take(text.span(), units::price(text.get_ref()), PicoUsd(0));
+        let (input, output) = (one(&row.input), one(&row.output));
+        let cache_read = row.cache_read.as_ref().map_or(input, &mut one);
+        let cache_write = row.cache_write.as_ref().map_or(input, &mut one);
+        let price = Price { input, output, cache_read, cache_write };
+        prices.push((row.model.get_ref().0.clone(), price));
+    }
+    prices
+}
+
+fn rows(raw: &raw::Config, findings: &mut Findings) -> Vec<Operation> {
+    raw.operation.iter().filter_map(|row| operation(row, raw, findings)).collect()
+}
+
+fn operation(row: &raw::Operation, raw: &raw::Config, findings: &mut Findings) -> Option<Operation> {
+    let name = row.name.get_ref();
+    let shipped = operations::shipped();
+    let named = shipped.iter().find(|o| *o.name == **name);
+    let base = named.or_else(|| shipped.iter().find(|o| &*o.name == operations::DEFAULT_OPERATION))?;
+    let deadline = findings.duration(row.deadline.as_ref(), base.deadline);
+    if let Some(text) = row.deadline.as_ref().filter(|_| deadline > operations::DEADLINE_MAX) {
+        findings.add(text.span(), "a deadline is at most 10 minutes", "");
+    }
+    let order = match &row.order {
+        None => base.order.clone(),
+        Some(order) => {
+            order.get_ref().iter().filter_map(|word| preference(word, order, raw, findings)).collect()
+        }
+    };
+    Some(Operation {
+        name: name.0.clone().into_boxed_str(),
+        priority: row.priority.unwrap_or(base.priority),
+        deadline,
+        order,
+    })
+}
+
+fn preference(
+    word: &Text,
+    order: &Spanned<Vec<Text>>,
+    raw: &raw::Config,
+    findings: &mut Findings,
+) -> Option<Preference> {
+    const WORDS: [&str; 5] = ["direct", "bedrock", "mcp", "openai", "anthropic"];
+    let preference = match &**word {
+        "direct" => Preference::Direct,
+        "bedrock" => Preference::Kind(PathKind::Bedrock),
+        "mcp" => Preference::Kind(PathKind::Mcp),
+        "openai" => Preference::Kind(PathKind::OpenAi),
+        "anthropic" => Preference::Kind(PathKind::Anthropic),
+        name if raw.path.iter().any(|p| &**p.name.get_ref() == name) => Preference::Path(name.into()),
+        name => {
+            let known = WORDS.into_iter().chain(raw.path.iter().map(|p| &**p.name.get_ref()));
+            let hint = nearest(name, known).map(|near| format!("did you mean `{near}`?"));
+            let message = format!("`{name}` is neither `direct`, nor a kind, nor a path");
+            findings.add(order.span(), message, hint.unwrap_or_default());
+            return None;
+        }
+    };
+    Some(preference)
+}

@@ -1,0 +1,326 @@
+//! The file as people write it. Every field is documented here, and only here: the reference and the
+//! JSON schema are made from these lines.
+
+use std::collections::BTreeMap;
+
+use schemars::JsonSchema;
+use serde::Deserialize;
+use toml::Spanned;
+
+use super::text::{Secret, Text};
+
+/// The whole file.
+#[derive(Debug, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Config {
+    /// Where the gateway listens.
+    #[serde(default)]
+    pub listen: Listen,
+    /// Who may call.
+    #[serde(default)]
+    pub auth: Auth,
+    /// Limits on requests, streams and connections.
+    #[serde(default)]
+    pub limits: Limits,
+    /// Switches.
+    #[serde(default)]
+    pub flags: Flags,
+    /// The ways out.
+    #[serde(default)]
+    pub path: Vec<Path>,
+    /// The names that clients use, and what each stands for.
+    #[serde(default)]
+    pub model: Vec<Model>,
+    /// Prices; without a row the cost of a model is unknown.
+    #[serde(default)]
+    pub price: Vec<Price>,
+    /// Rows over the operation table that ships.
+    #[serde(default)]
+    pub operation: Vec<Operation>,
+    /// Keys, made by `outcrop key new`.
+    #[serde(default)]
+    pub key: Vec<Key>,
+}
+
+/// Where the gateway listens.
+#[derive(Debug, Default, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Listen {
+    /// Client APIs. Default `127.0.0.1:8080`.
+    #[schemars(with = "Option<String>")]
+    pub data: Option<Spanned<Text>>,
+    /// Health, metrics and the operator's API. Default `127.0.0.1:9090`; loopback only.
+    #[schemars(with = "Option<String>")]
+    pub admin: Option<Spanned<Text>>,
+    /// Certificate chain (PEM file) for the data listener; with `tls_key` it speaks TLS.
+    #[schemars(with = "Option<String>")]
+    pub tls_cert: Option<Spanned<Text>>,
+    /// Private key (PEM file) of the certificate.
+    #[schemars(with = "Option<String>")]
+    pub tls_key: Option<Spanned<Text>>,
+    /// Host names, besides loopback, under which the MCP endpoint may be called.
+    #[serde(default)]
+    #[schemars(with = "Vec<String>")]
+    pub mcp_hosts: Vec<Text>,
+}
+
+/// Who may call.
+#[derive(Debug, Default, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Auth {
+    /// `keys` (default): holders of a `[[key]]`. `open`: everybody, on a loopback listener only.
+    #[schemars(with = "Option<AuthMode>")]
+    pub mode: Option<Spanned<AuthMode>>,
+    /// The secret under which key hashes are made, at least 32 characters: `"${NAME}"` or
+    /// `"file:/path"`.
+    #[schemars(with = "Option<String>")]
+    pub pepper: Option<Spanned<Secret>>,
+    /// Open mode: whether callers may name raw Bedrock ids. Default true.
+    pub raw_models: Option<bool>,
+}
+
+/// Who may call.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
+pub enum AuthMode {
+    /// Holders of a key.
+    Keys,
+    /// Everybody who reaches the loopback listener.
+    Open,
+}
+
+/// Limits on requests, streams and connections.
+#[derive(Debug, Default, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Limits {
+    /// Largest request body in bytes, after decompression. Default 10485760; Bedrock takes 25000000.
+    #[schemars(with = "Option<u64>")]
+    pub body_bytes_max: Option<Spanned<u64>>,
+    /// Most requests served at once. Default 10000.
+    #[schemars(with = "Option<u64>")]
+    pub inflight_max: Option<Spanned<u64>>,
+    /// Most client connections at once. Default 20000.
+    #[schemars(with = "Option<u64>")]
+    pub connections_max: Option<Spanned<u64>>,
+    /// Longest silence inside a stream. Default `10s`.
+    #[schemars(with = "Option<String>")]
+    pub stream_stall_max: Option<Spanned<Text>>,
+    /// Longest life of a stream. Default `10m`.
+    #[schemars(with = "Option<String>")]
+    pub stream_total_max: Option<Spanned<Text>>,
+    /// Longest wait for running requests after SIGTERM. Default `60s`.
+    #[schemars(with = "Option<String>")]
+    pub drain_max: Option<Spanned<Text>>,
+}
+
+/// Switches.
+#[derive(Debug, Default, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Flags {
+    /// Whether operations of priority `emergency` may travel over MCP. Default false.
+    pub emergency_over_mcp: Option<bool>,
+}
+
+/// One way out.
+#[derive(Debug, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Path {
+    /// Name: lower-case letters, digits, `-` and `_`.
+    #[schemars(with = "String")]
+    pub name: Spanned<Text>,
+    /// What is at the other end.
+    #[schemars(with = "Kind")]
+    pub kind: Spanned<Kind>,
+    /// Region it runs in. Required for `bedrock`; others declare it for residency.
+    #[schemars(with = "Option<String>")]
+    pub region: Option<Spanned<Text>>,
+    /// `bedrock`: another base URL than the region's own (VPC endpoint, simulator).
+    #[schemars(with = "Option<String>")]
+    pub endpoint: Option<Spanned<Text>>,
+    /// `bedrock`: where credentials come from. Default: the AWS default chain.
+    #[schemars(with = "Option<Credentials>")]
+    pub credentials: Option<Spanned<Credentials>>,
+    /// `openai`, `anthropic`, `mcp` over HTTP: base URL, or the MCP endpoint.
+    #[schemars(with = "Option<String>")]
+    pub url: Option<Spanned<Text>>,
+    /// Environment variable that holds the key (bearer token for `mcp`).
+    #[schemars(with = "Option<String>")]
+    pub key_env: Option<Spanned<Text>>,
+    /// The key itself, as `"${NAME}"` or `"file:/path"`.
+    #[schemars(with = "Option<String>")]
+    pub key: Option<Spanned<Secret>>,
+    /// `mcp` over stdio: absolute path of the server and its arguments.
+    #[schemars(with = "Option<Vec<String>>")]
+    pub command: Option<Spanned<Vec<Text>>>,
+    /// `mcp` over stdio: environment of the server; it gets nothing else.
+    #[serde(default)]
+    #[schemars(with = "BTreeMap<String, String>")]
+    pub env: BTreeMap<String, Secret>,
+    /// `mcp`: the tool that answers chats. Default `converse`.
+    #[schemars(with = "Option<String>")]
+    pub tool: Option<Spanned<Text>>,
+    /// `mcp`: what a second run of the tool would do. Default `unsafe`.
+    #[schemars(with = "Option<String>")]
+    pub effect: Option<outcrop_core::path::Effect>,
+    /// `mcp`: what progress notifications mean: `life_sign` (default) or `text`.
+    pub progress: Option<Progress>,
+    /// `mcp`: longest time of one call. Default `120s`.
+    #[schemars(with = "Option<String>")]
+    pub call_timeout_max: Option<Spanned<Text>>,
+    /// `mcp`: template of the tool's arguments, see docs/mcp.md.
+    #[schemars(with = "Option<serde_json::Map<String, serde_json::Value>>")]
+    pub arguments: Option<Spanned<toml::Table>>,
+    /// `mcp`: JSON pointers into the tool's result, see docs/mcp.md.
+    #[schemars(with = "Option<BTreeMap<String, String>>")]
+    pub result: Option<Spanned<toml::Table>>,
+    /// `bedrock`: regions that cross-region profiles may run in, pinned by you for residency.
+    #[serde(default)]
+    #[schemars(with = "Vec<String>")]
+    pub destinations: Vec<Text>,
+    /// Whether the connected address may be private, link-local or loopback. Default: only where the
+    /// URL itself names a loopback address.
+    pub allow_private: Option<bool>,
+    /// PEM file with the authorities to trust, instead of the system's.
+    #[schemars(with = "Option<String>")]
+    pub ca_file: Option<Spanned<Text>>,
+    /// Longest wait for a connection. Default `1s`.
+    #[schemars(with = "Option<String>")]
+    pub connect_timeout: Option<Spanned<Text>>,
+    /// Speak HTTP/2 to this upstream. Default false.
+    pub http2: Option<bool>,
+    /// Default true.
+    pub enabled: Option<bool>,
+}
+
+/// What is at the other end of a path.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
+pub enum Kind {
+    /// Amazon Bedrock runtime.
+    Bedrock,
+    /// A tool of an MCP server.
+    Mcp,
+    /// An OpenAI-compatible endpoint.
+    OpenAi,
+    /// The Anthropic API.
+    Anthropic,
+}
+
+/// What progress notifications of an MCP server mean.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum Progress {
+    /// The call is alive.
+    LifeSign,
+    /// Their messages are pieces of the answer's text.
+    Text,
+}
+
+/// Where AWS credentials come from: exactly one of these.
+#[derive(Debug, Default, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Credentials {
+    /// A profile of the AWS configuration files.
+    #[schemars(with = "Option<String>")]
+    pub profile: Option<Text>,
+    /// ARN of a role, assumed with the default chain.
+    #[schemars(with = "Option<String>")]
+    pub assume_role: Option<Text>,
+    /// Environment variable with a Bedrock API key.
+    #[schemars(with = "Option<String>")]
+    pub bearer_env: Option<Text>,
+    /// Environment variables with access key id, secret and, as a third, session token.
+    #[schemars(with = "Option<Vec<String>>")]
+    pub keys_env: Option<Vec<Text>>,
+}
+
+/// A name that clients use.
+#[derive(Debug, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Model {
+    /// The alias.
+    #[schemars(with = "String")]
+    pub name: Spanned<Text>,
+    /// What it stands for, in order of preference within a kind.
+    #[schemars(with = "Vec<Target>")]
+    pub targets: Spanned<Vec<Target>>,
+    /// Output limit to send where the caller sets none.
+    pub max_tokens: Option<u64>,
+}
+
+/// A path and the id to ask it for.
+#[derive(Debug, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Target {
+    /// Name of a path.
+    #[schemars(with = "String")]
+    pub path: Spanned<Text>,
+    /// Model id, profile id or ARN as the upstream knows it.
+    #[schemars(with = "String")]
+    pub id: Spanned<Text>,
+    /// Default true.
+    pub enabled: Option<bool>,
+}
+
+/// Prices of one model, each as `"3.30 USD/Mtok"`.
+#[derive(Debug, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Price {
+    /// Model id as the upstream knows it; `*` at the end matches any rest.
+    #[schemars(with = "String")]
+    pub model: Spanned<Text>,
+    /// Uncached input.
+    #[schemars(with = "String")]
+    pub input: Spanned<Text>,
+    /// Output.
+    #[schemars(with = "String")]
+    pub output: Spanned<Text>,
+    /// Cached input read. Default: as input.
+    #[schemars(with = "Option<String>")]
+    pub cache_read: Option<Spanned<Text>>,
+    /// Input written to the cache. Default: as input.
+    #[schemars(with = "Option<String>")]
+    pub cache_write: Option<Spanned<Text>>,
+}
+
+/// A row over the operation table; what it leaves out keeps the shipped value (`standard` for a new
+/// name).
+#[derive(Debug, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Operation {
+    /// Name.
+    #[schemars(with = "String")]
+    pub name: Spanned<Text>,
+    /// `emergency`, `critical`, `high`, `medium` or `low`.
+    #[schemars(with = "Option<String>")]
+    pub priority: Option<outcrop_core::Priority>,
+    /// From accept to the whole answer, or to the first content of a stream: `"10s"`.
+    #[schemars(with = "Option<String>")]
+    pub deadline: Option<Spanned<Text>>,
+    /// `direct`, kinds and path names, in order of preference.
+    #[schemars(with = "Option<Vec<String>>")]
+    pub order: Option<Spanned<Vec<Text>>>,
+}
+
+/// A key.
+#[derive(Debug, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Key {
+    /// Name, shown in records.
+    #[schemars(with = "String")]
+    pub name: Spanned<Text>,
+    /// As printed by `outcrop key new`.
+    #[schemars(with = "String")]
+    pub hash: Spanned<Text>,
+    /// Team, shown to operators.
+    #[schemars(with = "Option<String>")]
+    pub team: Option<Text>,
+    /// Aliases it may use. Default: all.
+    #[schemars(with = "Option<Vec<String>>")]
+    pub models: Option<Spanned<Vec<Text>>>,
+    /// `eu`: its requests stay inside the EU.
+    #[schemars(with = "Option<String>")]
+    pub residency: Option<outcrop_policy::Residency>,
+    /// Whether it may name raw Bedrock ids. Default false.
+    pub raw_models: Option<bool>,
+}

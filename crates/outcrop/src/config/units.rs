@@ -1,0 +1,78 @@
+//! Durations, prices and addresses as people write them.
+
+use std::net::SocketAddr;
+use std::str::FromStr;
+use std::time::Duration;
+
+use outcrop_core::money::PicoUsd;
+use rust_decimal::Decimal;
+use rust_decimal::prelude::ToPrimitive;
+
+/// `"500ms"`, `"10s"`, `"2m"`; above zero.
+pub(crate) fn duration(text: &str) -> Result<Duration, String> {
+    let refused = || format!("`{text}` is not a duration; write it as \"500ms\", \"10s\" or \"2m\"");
+    let parsed: jiff::SignedDuration = text.parse().map_err(|_| refused())?;
+    match Duration::try_from(parsed) {
+        Ok(duration) if !duration.is_zero() => Ok(duration),
+        _ => Err(refused()),
+    }
+}
+
+/// `"3.30 USD/Mtok"` or `"0.0033 USD/ktok"`, exactly: a price that would need rounding is refused.
+pub(crate) fn price(text: &str) -> Result<PicoUsd, String> {
+    let refused = || format!("`{text}` is not a price; write it as \"3.30 USD/Mtok\"");
+    let (amount, unit) = text.trim().split_once(' ').ok_or_else(refused)?;
+    let pico_per_token = match unit.trim() {
+        "USD/Mtok" => Decimal::from(1_000_000u64),
+        "USD/ktok" => Decimal::from(1_000_000_000u64),
+        _ => return Err(refused()),
+    };
+    let amount = Decimal::from_str(amount).map_err(|_| refused())?;
+    let pico = amount.checked_mul(pico_per_token).ok_or_else(refused)?;
+    if pico.is_sign_negative() || !pico.fract().is_zero() {
+        return Err(refused());
+    }
+    pico.to_u64().map(PicoUsd).ok_or_else(refused)
+}
+
+/// `"127.0.0.1:8080"`.
+pub(crate) fn address(text: &str) -> Result<SocketAddr, String> {
+    let text = text.strip_prefix("localhost:").map_or_else(|| text.to_owned(), |p| format!("127.0.0.1:{p}"));
+    text.parse().map_err(|_| format!("`{text}` is not an address; write it as \"127.0.0.1:8080\""))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn prices_are_exact() {
+        for (text, expected) in [
+            ("3.30 USD/Mtok", Some(3_300_000)),
+            ("0 USD/Mtok", Some(0)),
+            ("0.0033 USD/ktok", Some(3_300_000)),
+            ("0.000001 USD/Mtok", Some(1)),
+            ("0.0000001 USD/Mtok", None),
+            ("-1 USD/Mtok", None),
+            ("3.30", None),
+            ("3.30 EUR/Mtok", None),
+        ] {
+            assert_eq!(price(text).ok().map(|p| p.0), expected, "{text}");
+        }
+    }
+
+    #[test]
+    fn durations_are_above_zero() {
+        for (text, expected) in [
+            ("500ms", Some(500)),
+            ("10s", Some(10_000)),
+            ("2m", Some(120_000)),
+            ("0s", None),
+            ("-1s", None),
+            ("ten", None),
+            ("10", None),
+        ] {
+            assert_eq!(duration(text).ok().map(|d| d.as_millis()), expected, "{text}");
+        }
+    }
+}

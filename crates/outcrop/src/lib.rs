@@ -1,0 +1,27 @@
+//! The binary's parts: command line, configuration, wiring and signals.
+//!
+//! This crate alone knows all others. It decides nothing about requests: it reads the configuration,
+//! builds the parts in dependency order, and hands sockets over.
+#![cfg_attr(
+    test,
+    allow(
+        clippy::unwrap_used,
+        clippy::panic,
+        clippy::indexing_slicing,
+        reason = "tests stop at the first surprise"
+    )
+)]
+
+mod admin;
+mod check;
+pub mod cli;
+pub mod config;
+mod demo;
+mod key;
+mod lab;
+mod logging;
+mod reload;
+pub mod serve;
+pub mod snapshot;
+mod tls;
+mod view;

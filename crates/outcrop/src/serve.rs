@@ -1,0 +1,194 @@
+//! The gateway as a process: parts in dependency order, sockets early, traffic last; a drain with a
+//! deadline at the end.
+
+use std::io;
+use std::net::{SocketAddr, TcpListener};
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+use std::sync::Arc;
+use std::time::Duration;
+
+use outcrop_proxy::{Gateway, ListenLimits, Metrics};
+use prometheus_client::registry::Registry;
+use tokio::signal::unix::{Signal, SignalKind, signal};
+use tokio::task::JoinHandle;
+use tokio_rustls::TlsAcceptor;
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+
+use crate::cli::{EX_UNAVAILABLE, refuse};
+use crate::config::Checked;
+use crate::view::GatewayView;
+use crate::{admin, logging, reload, snapshot, tls};
+
+/// Why a gateway does not start.
+#[derive(Debug, thiserror::Error)]
+pub enum StartError {
+    /// A socket cannot be had.
+    #[error("cannot listen on {address}: {error}; is another process there? (`listen` in the file)")]
+    Bind {
+        /// Which.
+        address: SocketAddr,
+        /// Why.
+        error: io::Error,
+    },
+    /// The certificate cannot be used.
+    #[error("TLS: {0}")]
+    Tls(String),
+    /// A path cannot be built.
+    #[error(transparent)]
+    Path(#[from] outcrop_upstream::BuildError),
+    /// The system refuses something else.
+    #[error("{0}")]
+    System(#[from] io::Error),
+}
+
+/// `outcrop serve`.
+pub fn run(checked: &Checked, file: &Path) -> ExitCode {
+    let _log = logging::start();
+    let runtime = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
+        Ok(runtime) => runtime,
+        Err(error) => return refuse(&error, EX_UNAVAILABLE),
+    };
+    runtime.block_on(async {
+        // Before the first socket: a signal that comes early drains as a late one does.
+        let started = Ends::listen()
+            .map_err(StartError::from)
+            .and_then(|ends| Running::start(checked, Some(file.to_owned())).map(|running| (ends, running)));
+        let (ends, running) = match started {
+            Ok(started) => started,
+            Err(error) => return refuse(&error, EX_UNAVAILABLE),
+        };
+        if checked.open {
+            tracing::warn!("auth is open: everybody who reaches the loopback listener may spend money");
+        }
+        tracing::info!(data = %running.data, admin = %running.admin, "serving");
+        tracing::info!(signal = ends.wait().await, "draining");
+        if running.stop().await { ExitCode::SUCCESS } else { ExitCode::FAILURE }
+    })
+}
+
+/// The signals that end the process.
+struct Ends {
+    terminate: Signal,
+    interrupt: Signal,
+}
+
+impl Ends {
+    fn listen() -> io::Result<Self> {
+        Ok(Self { terminate: signal(SignalKind::terminate())?, interrupt: signal(SignalKind::interrupt())? })
+    }
+
+    async fn wait(mut self) -> &'static str {
+        tokio::select! {
+            _ = self.terminate.recv() => "SIGTERM",
+            _ = self.interrupt.recv() => "SIGINT",
+        }
+    }
+}
+
+/// A gateway that serves.
+pub struct Running {
+    /// Address of the client APIs.
+    pub data: SocketAddr,
+    /// Address of the operator's API.
+    pub admin: SocketAddr,
+    /// What the exchanges share.
+    pub gateway: Arc<Gateway>,
+    drain: CancellationToken,
+    stop_admin: CancellationToken,
+    serving: JoinHandle<bool>,
+    admin_thread: std::thread::JoinHandle<io::Result<()>>,
+}
+
+impl Running {
+    /// Binds the sockets, builds the parts and serves. Without a file there is no reload.
+    pub fn start(checked: &Checked, file: Option<PathBuf>) -> Result<Self, StartError> {
+        let data = bind(checked.listen.data)?;
+        let admin = bind(checked.listen.admin)?;
+        let acceptor = match &checked.listen.tls {
+            Some(files) => Some(tls::acceptor(files).map_err(StartError::Tls)?),
+            None => None,
+        };
+        let (gateway, registry) = gateway(checked)?;
+        let (drain, stop_admin) = (CancellationToken::new(), CancellationToken::new());
+        let (data_address, admin_address) = (data.local_addr()?, admin.local_addr()?);
+        let view = Arc::new(GatewayView { gateway: Arc::clone(&gateway), registry, drain: drain.clone() });
+        let admin_thread = admin::start(admin, view, stop_admin.clone())?;
+        if let Some(file) = file {
+            gateway.background.spawn(reload::watch(Arc::clone(&gateway), file, drain.clone()));
+        }
+        let door = Door { acceptor, limits: checked.listen.limits, drain: drain.clone() };
+        let serving = door.open(data, &gateway)?;
+        Ok(Self {
+            data: data_address,
+            admin: admin_address,
+            gateway,
+            drain,
+            stop_admin,
+            serving,
+            admin_thread,
+        })
+    }
+
+    /// Finishes what runs and ends. Returns whether everything finished in time.
+    pub async fn stop(self) -> bool {
+        self.drain.cancel();
+        let finished = self.serving.await.unwrap_or(false);
+        self.gateway.snapshot().upstreams.close().await;
+        self.gateway.background.close();
+        if tokio::time::timeout(BACKGROUND_MAX, self.gateway.background.wait()).await.is_err() {
+            tracing::warn!("background work did not end in time and is cut");
+        }
+        self.stop_admin.cancel();
+        let joined = tokio::task::spawn_blocking(move || self.admin_thread.join()).await;
+        if !matches!(joined, Ok(Ok(Ok(())))) {
+            tracing::error!("the admin listener had failed");
+        }
+        finished
+    }
+}
+
+fn gateway(checked: &Checked) -> Result<(Arc<Gateway>, Registry), StartError> {
+    let mut registry = Registry::with_prefix("outcrop");
+    let metrics = Metrics::register(&mut registry);
+    let background = TaskTracker::new();
+    let first = snapshot::build(checked, 1, None, &background)?;
+    let gateway = Gateway::new(first, metrics, checked.inflight_max, background);
+    Ok((Arc::new(gateway), registry))
+}
+
+/// The data listener before it opens.
+struct Door {
+    acceptor: Option<TlsAcceptor>,
+    limits: ListenLimits,
+    drain: CancellationToken,
+}
+
+impl Door {
+    #[allow(clippy::disallowed_methods, reason = "the handle is kept and awaited by `Running::stop`")]
+    fn open(self, listener: TcpListener, gateway: &Arc<Gateway>) -> io::Result<JoinHandle<bool>> {
+        let listener = tokio::net::TcpListener::from_std(listener)?;
+        let gateway = Arc::clone(gateway);
+        Ok(tokio::spawn(outcrop_proxy::serve(gateway, listener, self.acceptor, self.limits, self.drain)))
+    }
+}
+
+/// Longest wait for background work at the end.
+const BACKGROUND_MAX: Duration = Duration::from_secs(5);
+
+/// Connections that may wait in the kernel's queue.
+const BACKLOG: i32 = 4096;
+
+fn bind(address: SocketAddr) -> Result<TcpListener, StartError> {
+    let listen = || -> io::Result<TcpListener> {
+        let domain = socket2::Domain::for_address(address);
+        let socket = socket2::Socket::new(domain, socket2::Type::STREAM, None)?;
+        socket.set_reuse_address(true)?;
+        socket.set_nonblocking(true)?;
+        socket.bind(&address.into())?;
+        socket.listen(BACKLOG)?;
+        Ok(socket.into())
+    };
+    listen().map_err(|error| StartError::Bind { address, error })
+}

@@ -1,0 +1,107 @@
+//! What the admin listener sees of the gateway.
+
+use std::sync::Arc;
+
+use outcrop_admin::{PathView, Readiness, TargetView, View};
+use outcrop_core::TargetId;
+use outcrop_core::decision::Decision;
+use outcrop_policy::ledger::Balance;
+use outcrop_policy::route::target_name;
+use outcrop_proxy::{Gateway, Snapshot};
+use prometheus_client::registry::Registry;
+use tokio::time::Instant;
+use tokio_util::sync::CancellationToken;
+
+/// The gateway as the admin listener sees it.
+pub(crate) struct GatewayView {
+    pub(crate) gateway: Arc<Gateway>,
+    pub(crate) registry: Registry,
+    pub(crate) drain: CancellationToken,
+}
+
+impl GatewayView {
+    fn all_targets(&self, snapshot: &Snapshot) -> Vec<TargetView> {
+        let now = Instant::now().into_std();
+        let specs = (0u32..).map(TargetId).zip(&snapshot.routes.targets);
+        specs
+            .filter(|(_, spec)| !spec.model_id.is_empty())
+            .map(|(id, spec)| {
+                let name = target_name(&spec.path, &spec.model_id);
+                let health = self.gateway.health.of(&name);
+                let mut models: Vec<String> = (snapshot.routes.models.iter())
+                    .filter(|(_, targets)| targets.contains(&id))
+                    .map(|(alias, _)| alias.to_string())
+                    .collect();
+                models.sort_unstable();
+                TargetView {
+                    models,
+                    enabled: spec.enabled,
+                    serving: spec.enabled && health.is_serving(now),
+                    health,
+                    name,
+                }
+            })
+            .collect()
+    }
+}
+
+impl View for GatewayView {
+    fn readiness(&self) -> Readiness {
+        let snapshot = self.gateway.snapshot();
+        let targets = self.all_targets(&snapshot);
+        let mut reasons = Vec::new();
+        if self.drain.is_cancelled() {
+            reasons.push("draining: this process is about to end".to_owned());
+        }
+        if !targets.is_empty() && !targets.iter().any(|t| t.serving) {
+            reasons.push("no target serves: each failed its last attempts".to_owned());
+        }
+        Readiness { ready: reasons.is_empty(), reasons, snapshot: snapshot.version }
+    }
+
+    fn paths(&self) -> Vec<PathView> {
+        let snapshot = self.gateway.snapshot();
+        let now = Instant::now().into_std();
+        let mut views: Vec<PathView> = Vec::new();
+        for spec in &snapshot.routes.targets {
+            let known = views.iter().position(|v| v.name == spec.path);
+            let at = known.unwrap_or_else(|| {
+                let (name, region) = (Arc::clone(&spec.path), spec.region.clone());
+                views.push(PathView { name, kind: spec.kind, region, targets: 0, serving: 0 });
+                views.len() - 1
+            });
+            let health = self.gateway.health.of(&target_name(&spec.path, &spec.model_id));
+            if let Some(view) = views.get_mut(at).filter(|_| !spec.model_id.is_empty()) {
+                view.targets += 1;
+                view.serving += usize::from(spec.enabled && health.is_serving(now));
+            }
+        }
+        views
+    }
+
+    fn targets(&self) -> Vec<TargetView> {
+        self.all_targets(&self.gateway.snapshot())
+    }
+
+    fn balance(&self) -> Balance {
+        self.gateway.book.balance()
+    }
+
+    fn decision(&self, request_id: &str) -> Option<Arc<Decision>> {
+        self.gateway.decisions.get(request_id)
+    }
+
+    fn decisions(&self, count: usize) -> Vec<Arc<Decision>> {
+        self.gateway.decisions.recent(count)
+    }
+
+    fn open_metrics(&self) -> String {
+        for path in self.paths() {
+            self.gateway.metrics.path_health(&path.name, path.serving, path.targets);
+        }
+        let mut text = String::new();
+        // Writing into a string cannot fail.
+        let _ = prometheus_client::encoding::text::encode(&mut text, &self.registry);
+        text
+    }
+}
