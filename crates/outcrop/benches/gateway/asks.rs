@@ -60,7 +60,7 @@ impl Call {
 
     fn json(path: &str, body: Bytes, accept: &'static str) -> Self {
         let mut headers = HeaderMap::new();
-        headers.insert(HOST, HeaderValue::from_static("bench.localhost"));
+        headers.insert(HOST, HeaderValue::from_static("localhost"));
         headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
         headers.insert(ACCEPT, HeaderValue::from_static(accept));
         let uri = path.parse().expect("invariant: the paths above are valid origin-form URIs");

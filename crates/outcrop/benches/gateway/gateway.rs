@@ -211,7 +211,7 @@ async fn get(address: SocketAddr, path: &'static str) -> Result<(StatusCode, Byt
     let mut connection = load::connect(address).await?;
     let mut request = Request::new(Full::new(Bytes::new()));
     *request.uri_mut() = http::Uri::from_static(path);
-    request.headers_mut().insert(http::header::HOST, http::HeaderValue::from_static("bench.localhost"));
+    request.headers_mut().insert(http::header::HOST, http::HeaderValue::from_static("localhost"));
     let response = connection.send_request(request).await?;
     let status = response.status();
     Ok((status, response.into_body().collect().await?.to_bytes()))
