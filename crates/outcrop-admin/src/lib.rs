@@ -5,13 +5,11 @@
 #![cfg_attr(test, allow(clippy::unwrap_used, clippy::panic, reason = "tests stop at the first surprise"))]
 
 mod exposition;
+mod listen;
+mod local;
 mod routes;
 pub mod view;
 
+pub use listen::{serve, serve_until};
 pub use routes::router;
 pub use view::{PathView, Readiness, TargetView, View};
-
-/// Serves `router` on `listener`; ends only with an error of the listener.
-pub async fn serve(listener: tokio::net::TcpListener, router: axum::Router) -> std::io::Result<()> {
-    axum::serve(listener, router).await
-}

@@ -7,12 +7,12 @@ use axum::http::header::{ACCEPT, CONTENT_TYPE};
 use axum::http::{HeaderMap, StatusCode};
 use axum::response::{IntoResponse, Response};
 use axum::routing::get;
-use axum::{Json, Router};
+use axum::{Json, Router, middleware};
 use serde::Deserialize;
 use serde_json::json;
 
-use crate::exposition;
 use crate::view::View;
+use crate::{exposition, local};
 
 type Shared = State<Arc<dyn View>>;
 
@@ -43,6 +43,7 @@ pub fn router(view: Arc<dyn View>) -> Router {
         .route("/admin/v1/decisions", get(decisions))
         .route("/admin/v1/decisions/{request_id}", get(decision))
         .fallback(unknown)
+        .layer(middleware::from_fn(local::only))
         .with_state(view)
 }
 
@@ -90,6 +91,6 @@ async fn unknown() -> Response {
     refuse(StatusCode::NOT_FOUND, "There is nothing here; GET / lists what is.")
 }
 
-fn refuse(status: StatusCode, message: &str) -> Response {
+pub(crate) fn refuse(status: StatusCode, message: &str) -> Response {
     (status, Json(json!({"error": {"message": message}}))).into_response()
 }

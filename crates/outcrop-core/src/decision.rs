@@ -68,8 +68,6 @@ pub enum Exclusion {
     Disabled,
     /// Emergencies do not travel over MCP unless the operator allows it.
     EmergencyOverMcp,
-    /// More targets were legal than an exchange may try.
-    BeyondLimit,
 }
 
 /// One try at one target.

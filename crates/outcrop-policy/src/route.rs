@@ -17,7 +17,7 @@ use smallvec::SmallVec;
 
 use crate::residency::{Place, Residency};
 
-/// Most targets one exchange tries.
+/// Most targets that one exchange sends its request to.
 pub const ATTEMPTS_MAX: usize = 3;
 
 /// One target as the configuration describes it.
@@ -87,7 +87,7 @@ pub struct Choice {
 /// Ordered targets of one exchange.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Plan {
-    /// What to try, first choice first; at most `ATTEMPTS_MAX`.
+    /// What to try, first choice first.
     pub choices: SmallVec<[Choice; ATTEMPTS_MAX]>,
     /// Every target of the model, for the decision record.
     pub candidates: Vec<Candidate>,
@@ -150,10 +150,6 @@ impl Routes {
         let (Some(candidate), Some(id)) = (plan.candidates.get_mut(position), ids.get(position)) else {
             return;
         };
-        if plan.choices.len() == ATTEMPTS_MAX {
-            candidate.excluded = Some(Exclusion::BeyondLimit);
-            return;
-        }
         candidate.rank = Some(rank);
         let spec = self.target(*id);
         let model_id = if spec.model_id.is_empty() { Arc::from(model) } else { Arc::clone(&spec.model_id) };

@@ -4,6 +4,7 @@
 //! and not settled is suspended, because what it cost is unknown (I-1, I-2).
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use outcrop_core::Usage;
 use outcrop_core::failure::{Class, Code, Failure};
@@ -20,16 +21,18 @@ pub(crate) struct Admission {
 
 /// Takes a slot, or refuses at once.
 pub(crate) fn admit(gateway: &Arc<Gateway>) -> Result<Admission, Failure> {
-    let permit = Arc::clone(&gateway.permits).try_acquire_owned().map_err(|_| {
-        let mut failure = Failure::refusal(
-            Code::Overloaded,
-            "The gateway serves as many requests as it may; try again shortly.",
-        );
-        failure.retry_after = Some(std::time::Duration::from_secs(1));
-        failure
-    })?;
+    let permit = Arc::clone(&gateway.permits)
+        .try_acquire_owned()
+        .map_err(|_| overloaded("The gateway serves as many requests as it may; try again shortly."))?;
     gateway.metrics.inflight.inc();
     Ok(Admission { gateway: Arc::clone(gateway), _permit: permit })
+}
+
+/// A refusal that costs nothing and may be repeated shortly.
+pub(crate) fn overloaded(message: &'static str) -> Failure {
+    let mut failure = Failure::refusal(Code::Overloaded, message);
+    failure.retry_after = Some(Duration::from_secs(1));
+    failure
 }
 
 impl Admission {
@@ -57,13 +60,20 @@ impl Reservation {
     /// The attempt ended with this usage; unknown usage is suspended, never counted as nothing.
     pub(crate) fn settle(mut self, usage: &Usage) -> Option<NanoUsd> {
         let gateway = self.gateway.take()?;
-        if usage.input.is_none() {
+        if !usage.is_complete() {
             gateway.book.suspend();
             return None;
         }
         let cost = self.price.and_then(|price| price.cost(usage));
         gateway.book.post(cost);
         cost
+    }
+
+    /// Nothing was to be paid for: counting tokens is free.
+    pub(crate) fn void(mut self) {
+        if let Some(gateway) = self.gateway.take() {
+            gateway.book.void();
+        }
     }
 
     /// The attempt failed: void where it provably did not run, else suspended.

@@ -12,16 +12,18 @@ use hyper::body::Incoming;
 use outcrop_core::failure::Failure;
 use outcrop_core::reply::ChatReply;
 use outcrop_core::{Dialect, RequestId};
+use outcrop_policy::Plan;
 use tokio::time::Instant;
 
-use crate::admit::admit;
+use crate::admit::{Admission, admit};
 use crate::authenticate::{Caller, authenticate};
 use crate::body::Body;
 use crate::failover::{Exchange, failover};
 use crate::gateway::{Gateway, Snapshot};
-use crate::intake::{Call, intake};
+use crate::headers::Wishes;
+use crate::intake::{Asked, Call, intake};
 use crate::models;
-use crate::plan::plan;
+use crate::plan::{plan, promise};
 use crate::refuse::refuse;
 use crate::relay::{Delivery, gather, relay};
 use crate::settle::{Ending, Record};
@@ -30,9 +32,10 @@ use crate::surface::{Surface, dialect_of};
 /// Answers one HTTP request.
 pub async fn exchange(gateway: Arc<Gateway>, request: Request<Incoming>) -> Response<Body> {
     let dialect = dialect_of(request.uri().path());
+    let version = request.version();
     let mut record = Record::open(&gateway, dialect, Instant::now(), unix_now());
     match answer(&gateway, request, &mut record).await {
-        Ok(Answered::ByModel(delivery, call)) => relay(*delivery, &call.envelope, record),
+        Ok(Answered::ByModel(delivery, call)) => relay(&gateway, *delivery, &call.envelope, record, version),
         Ok(Answered::Here(response)) => {
             record.forget();
             response
@@ -60,29 +63,34 @@ async fn answer(
     let surface = Surface::find(&head.method, head.uri.path())?;
     let caller = authenticate(&snapshot.auth, &head)?;
     record.caller(&caller.name, snapshot.version);
-    let call = match surface {
-        Surface::Call(route) => intake(&head, &route, body, &snapshot.limits, unix_now()).await?,
+    let route = match surface {
+        Surface::Call(route) => route,
         Surface::Models(one) => {
             return models::models(&snapshot, &caller, one.as_deref()).map(Answered::Here);
         }
     };
-    let delivery = ask(gateway, &snapshot, &caller, &call, record).await?;
+    let wishes = Wishes::read(&head.headers, unix_now())?;
+    let operation = promise(&snapshot, &wishes, record)?;
+    let admission = admit(gateway)?;
+    let asked = Asked { head: &head, route: &route, wishes };
+    let call = intake(gateway, &snapshot.limits, asked, body, record.deadline()).await?;
+    let plan = plan(&snapshot, &caller, &call, operation, record)?;
+    let delivery = ask(gateway, &snapshot, &call, &plan, admission, record).await?;
     Ok(Answered::ByModel(Box::new(delivery), Box::new(call)))
 }
 
-/// Plan, admit, try: the part that every surface shares.
+/// Tries the plan, and packs what the answer needs on its way.
 async fn ask(
     gateway: &Arc<Gateway>,
-    snapshot: &Snapshot,
-    caller: &Caller,
+    snapshot: &Arc<Snapshot>,
     call: &Call,
+    plan: &Plan,
+    admission: Admission,
     record: &mut Record,
 ) -> Result<Delivery, Failure> {
-    let plan = plan(snapshot, caller, call, record)?;
-    let admission = admit(gateway)?;
     let exchange = Exchange { gateway, snapshot, call, admission: &admission };
-    let committed = failover(exchange, &plan, record).await?;
-    Ok(Delivery { committed, admission, limits: snapshot.streams })
+    let committed = failover(exchange, plan, record).await?;
+    Ok(Delivery { committed, admission, snapshot: Arc::clone(snapshot) })
 }
 
 /// Answers one call of the MCP endpoint's `converse` tool. `on_text` hears of text as it comes.
@@ -93,11 +101,9 @@ pub async fn converse(
     call: Call,
     on_text: &mut (dyn FnMut(&str) + Send),
 ) -> Result<Conversed, Failure> {
-    let snapshot = gateway.snapshot();
     let mut record = Record::open(gateway, Dialect::Mcp, Instant::now(), unix_now());
-    record.caller(&caller.name, snapshot.version);
     let request_id = record.id().clone();
-    match ask(gateway, &snapshot, caller, &call, &mut record).await {
+    match answer_tool(gateway, caller, &call, &mut record).await {
         Ok(delivery) => {
             let path = Arc::clone(&delivery.committed.path);
             let reply = gather(delivery, record, on_text).await?;
@@ -108,6 +114,21 @@ pub async fn converse(
             Err(failure)
         }
     }
+}
+
+/// The steps of `answer` that are left when the call is already read.
+async fn answer_tool(
+    gateway: &Arc<Gateway>,
+    caller: &Caller,
+    call: &Call,
+    record: &mut Record,
+) -> Result<Delivery, Failure> {
+    let snapshot = gateway.snapshot();
+    record.caller(&caller.name, snapshot.version);
+    let operation = promise(&snapshot, &call.wishes, record)?;
+    let admission = admit(gateway)?;
+    let plan = plan(&snapshot, caller, call, operation, record)?;
+    ask(gateway, &snapshot, call, &plan, admission, record).await
 }
 
 /// What the MCP endpoint gets for a call.

@@ -10,7 +10,7 @@ use http::{HeaderName, HeaderValue};
 use outcrop_core::failure::{Class, Code, Failure, Reason};
 use outcrop_core::path::Effect;
 use outcrop_core::{AttemptId, Protocol};
-use outcrop_policy::route::{Choice, Plan, TargetSpec, target_name};
+use outcrop_policy::route::{ATTEMPTS_MAX, Choice, Plan, TargetSpec, target_name};
 use outcrop_upstream::{Answer, AnswerBody, AnswerStream, Attempt, Whole};
 use outcrop_wire::{Item, TargetModel};
 use tokio::time::{Instant, timeout_at};
@@ -50,27 +50,40 @@ pub(crate) async fn failover(
     record: &mut Record,
 ) -> Result<Committed, Failure> {
     let mut last: Option<(Arc<str>, Failure)> = None;
+    let mut unsaid: Option<Failure> = None;
     for (position, choice) in plan.choices.iter().enumerate() {
         let now = Instant::now();
         let remaining = record.deadline().saturating_duration_since(now);
-        if remaining.is_zero() {
+        if remaining.is_zero() || record.attempts() == ATTEMPTS_MAX {
             break;
         }
         let spec = exchange.snapshot.routes.target(choice.target);
-        if let Some((from, failure)) = &last {
-            exchange.gateway.metrics.failover(from, &spec.path, failure.reason.label());
-        }
-        let others_left = position + 1 < plan.choices.len();
+        let others_left = position + 1 < plan.choices.len() && record.attempts() + 1 < ATTEMPTS_MAX;
         let by = now + share(remaining, others_left);
-        match try_one(exchange, choice, spec, by, record).await {
-            Ok(committed) => return Ok(committed),
-            Err(failure) if may_go_elsewhere(failure.class, spec.effect) => {
-                last = Some((Arc::clone(&spec.path), more_telling(last, failure)));
+        let failure = match try_one(exchange, choice, spec, by, record).await {
+            Ok(committed) => {
+                count_failover(exchange.gateway, last.as_ref(), spec);
+                return Ok(committed);
             }
-            Err(failure) => return Err(final_word(failure, spec.effect)),
+            Err(failure) => failure,
+        };
+        if failure.reason == Reason::Inexpressible {
+            unsaid.get_or_insert(failure);
+            continue;
         }
+        count_failover(exchange.gateway, last.as_ref(), spec);
+        if !may_go_elsewhere(failure.class, spec.effect) {
+            return Err(final_word(failure, spec.effect));
+        }
+        last = Some((Arc::clone(&spec.path), more_telling(last, failure)));
     }
-    Err(exhausted(last.map(|(_, failure)| failure), record))
+    Err(exhausted(last.map(|(_, failure)| failure).or(unsaid), record))
+}
+
+fn count_failover(gateway: &Gateway, before: Option<&(Arc<str>, Failure)>, to: &TargetSpec) {
+    if let Some((from, failure)) = before {
+        gateway.metrics.failover(from, &to.path, failure.reason.label());
+    }
 }
 
 /// What every attempt of one exchange shares.
@@ -97,6 +110,15 @@ async fn try_one(
     let started = Instant::now();
     let opened = timeout_at(by, open(exchange, choice, spec, by, &id)).await;
     let opened = opened.unwrap_or_else(|_| Err(out_of_time()));
+    let opened = match opened {
+        // Nothing was sent, so it is no attempt.
+        Err(failure) if failure.reason == Reason::Inexpressible => {
+            record.cannot_carry(&target);
+            reservation.void();
+            return Err(failure);
+        }
+        opened => opened,
+    };
     let upstream_request_id = match &opened {
         Ok((answer, _)) => answer.upstream_request_id.as_str(),
         Err(failure) => failure.upstream.as_ref().map_or("", |u| u.request_id.as_str()),

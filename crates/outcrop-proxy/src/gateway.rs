@@ -14,6 +14,9 @@ use tokio_util::task::TaskTracker;
 use crate::authenticate::Auth;
 use crate::metrics::Metrics;
 
+/// Most memory for the bodies of all requests at once, in KiB: 2 GiB.
+const BODIES_KIB_MAX: usize = 2 * 1024 * 1024;
+
 /// Limits on one request.
 #[derive(Debug, Clone, Copy)]
 pub struct Limits {
@@ -45,11 +48,17 @@ pub struct StreamLimits {
     pub stall_max: Duration,
     /// Longest life, from accept.
     pub total_max: Duration,
+    /// Longest wait for an HTTP/2 caller to take a piece; on HTTP/1.1 the connection itself is watched.
+    pub reader_stall_max: Duration,
 }
 
 impl Default for StreamLimits {
     fn default() -> Self {
-        Self { stall_max: Duration::from_secs(10), total_max: Duration::from_mins(10) }
+        Self {
+            stall_max: Duration::from_secs(10),
+            total_max: Duration::from_mins(10),
+            reader_stall_max: Duration::from_mins(1),
+        }
     }
 }
 
@@ -87,6 +96,7 @@ pub struct Gateway {
     /// Background work of the paths (credential refresh, MCP sessions): ended after the drain.
     pub background: TaskTracker,
     pub(crate) permits: Arc<Semaphore>,
+    pub(crate) body_kib: Arc<Semaphore>,
 }
 
 impl Gateway {
@@ -102,6 +112,7 @@ impl Gateway {
             connections: TaskTracker::new(),
             background,
             permits: Arc::new(Semaphore::new(inflight_max)),
+            body_kib: Arc::new(Semaphore::new(BODIES_KIB_MAX)),
         }
     }
 

@@ -1,18 +1,20 @@
 //! What is asked? The body within its limits, the envelope, and what the headers wish for.
 
-use std::time::Duration;
+use std::sync::Arc;
 
 use bytes::Bytes;
 use http::request::Parts;
 use http::{HeaderName, HeaderValue};
+use http_body::Body;
 use hyper::body::Incoming;
-use outcrop_core::Priority;
 use outcrop_core::failure::{Code, Failure};
-use outcrop_policy::Residency;
 use outcrop_wire::{Envelope, Rejection, Route};
+use tokio::sync::OwnedSemaphorePermit;
+use tokio::time::{Instant, timeout_at};
 
+use crate::admit::overloaded;
 use crate::body;
-use crate::gateway::Limits;
+use crate::gateway::{Gateway, Limits};
 use crate::headers::{self, Wishes};
 
 /// A request that asks a model, read and checked.
@@ -20,40 +22,41 @@ use crate::headers::{self, Wishes};
 pub struct Call {
     /// The request itself.
     pub envelope: Envelope,
-    /// Named operation, if any.
-    pub operation: Option<String>,
-    /// Lower priority wished for.
-    pub priority: Option<Priority>,
-    /// Shorter deadline wished for, from accept.
-    pub deadline: Option<Duration>,
-    /// Residency wished for.
-    pub residency: Option<Residency>,
-    /// Kind or path wished to go first.
-    pub path: Option<String>,
+    /// What its headers wish for.
+    pub(crate) wishes: Wishes,
     /// Caller headers that may travel on.
     pub travelling: Vec<(HeaderName, HeaderValue)>,
+    // Its share of the memory for bodies.
+    room_held: Option<OwnedSemaphorePermit>,
 }
 
-/// Reads a request that asks a model.
+/// Reads a request that asks a model, until `deadline` at the longest.
 pub(crate) async fn intake(
-    head: &Parts,
-    route: &Route,
-    body: Incoming,
+    gateway: &Gateway,
     limits: &Limits,
-    now_unix: Duration,
+    asked: Asked<'_>,
+    body: Incoming,
+    deadline: Instant,
 ) -> Result<Call, Failure> {
-    let encoding = headers::content_encoding(&head.headers);
-    let body = body::read(body, encoding.as_deref(), limits).await?;
-    let mut call = open(route, body, limits)?;
-    let wishes = Wishes::read(&head.headers, now_unix)?;
-    call.operation = wishes.operation;
-    call.priority = wishes.priority;
-    call.deadline = wishes.deadline;
-    call.residency = wishes.residency;
-    call.path = wishes.path;
-    call.travelling = headers::travelling(&head.headers);
-    call.envelope.betas = headers::betas(&head.headers);
+    let room = room(gateway, &body, limits)?;
+    let encoding = headers::content_encoding(&asked.head.headers);
+    let reading = body::read(body, encoding.as_deref(), limits);
+    let body = timeout_at(deadline, reading)
+        .await
+        .map_err(|_| Failure::deadline("the request body was still arriving"))??;
+    let mut call = open(asked.route, body, limits)?;
+    call.wishes = asked.wishes;
+    call.travelling = headers::travelling(&asked.head.headers);
+    call.envelope.betas = headers::betas(&asked.head.headers);
+    call.room_held = Some(room);
     Ok(call)
+}
+
+/// What the head of a request says.
+pub(crate) struct Asked<'a> {
+    pub(crate) head: &'a Parts,
+    pub(crate) route: &'a Route,
+    pub(crate) wishes: Wishes,
 }
 
 /// Opens an envelope without any wishes, as the MCP endpoint does.
@@ -63,15 +66,17 @@ pub(crate) fn open(route: &Route, body: Bytes, limits: &Limits) -> Result<Call, 
         let text = format!("n: at most {} answers may be asked for at once.", limits.answers_max);
         return Err(Failure::refusal(Code::InvalidRequest, text));
     }
-    Ok(Call {
-        envelope,
-        operation: None,
-        priority: None,
-        deadline: None,
-        residency: None,
-        path: None,
-        travelling: Vec::new(),
-    })
+    Ok(Call { envelope, wishes: Wishes::default(), travelling: Vec::new(), room_held: None })
+}
+
+/// Memory for a body: what it announces, or the most it may be.
+fn room(gateway: &Gateway, body: &Incoming, limits: &Limits) -> Result<OwnedSemaphorePermit, Failure> {
+    let most = limits.body_bytes_max as u64;
+    let bytes = body.size_hint().upper().unwrap_or(most).min(most);
+    let kib = u32::try_from(bytes.div_ceil(1024)).unwrap_or(u32::MAX);
+    Arc::clone(&gateway.body_kib)
+        .try_acquire_many_owned(kib)
+        .map_err(|_| overloaded("The gateway holds as many bytes of requests as it may; try again shortly."))
 }
 
 /// A body that cannot be read, as a refusal that names the field.

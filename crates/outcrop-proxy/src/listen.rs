@@ -34,6 +34,8 @@ pub struct ListenLimits {
     pub header_read_max: Duration,
     /// Longest wait for the next request of an HTTP/1.1 connection.
     pub idle_max: Duration,
+    /// Longest wait for a peer that takes nothing of what is written.
+    pub write_stall_max: Duration,
     /// Largest request head in bytes.
     pub header_bytes_max: usize,
     /// Most header fields.
@@ -51,6 +53,7 @@ impl Default for ListenLimits {
         Self {
             header_read_max: Duration::from_secs(5),
             idle_max: Duration::from_secs(75),
+            write_stall_max: Duration::from_mins(1),
             header_bytes_max: 16 * 1024,
             header_fields_max: 64,
             connections_max: 20_000,
@@ -133,8 +136,11 @@ impl Door {
     /// Speaks HTTP/1.1 or HTTP/2 until the peer leaves or the drain lets it finish.
     async fn speak(&self, io: impl AsyncRead + AsyncWrite + Unpin + Send + 'static) {
         let progress = Arc::new(Progress::default());
-        let limits =
-            patience::Limits { head_max: self.limits.header_read_max, idle_max: self.limits.idle_max };
+        let limits = patience::Limits {
+            head: self.limits.header_read_max,
+            idle: self.limits.idle_max,
+            write: self.limits.write_stall_max,
+        };
         let io = Patience::new(io, Arc::clone(&progress), limits);
         let (gateway, endpoint) = (Arc::clone(&self.gateway), Arc::clone(&self.endpoint));
         let service = service_fn(move |request| {

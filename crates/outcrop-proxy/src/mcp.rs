@@ -9,6 +9,7 @@ mod converse;
 mod endpoint;
 mod federation;
 mod pieces;
+mod places;
 mod refusal;
 mod server;
 
@@ -18,7 +19,6 @@ mod tests;
 use std::sync::Arc;
 
 use http::{Request, Response};
-use http_body::Body as HttpBody;
 use hyper::body::Incoming;
 use outcrop_core::Dialect;
 use tokio::time::Instant;
@@ -53,17 +53,12 @@ pub(crate) async fn serve(
 }
 
 /// Answers a known caller.
-pub(crate) async fn answer<B>(
+pub(crate) async fn answer(
     endpoint: &Endpoint,
     gateway: &Arc<Gateway>,
     caller: Caller,
-    request: Request<B>,
-) -> Response<Body>
-where
-    B: HttpBody + Send + 'static,
-    B::Error: std::fmt::Display,
-{
-    let hosts = &gateway.snapshot().mcp_hosts;
+    request: Request<Incoming>,
+) -> Response<Body> {
     let asker = Asker { gateway: Arc::clone(gateway), caller };
-    endpoint.handle(hosts, asker, request).await.map(Body::mcp)
+    endpoint.handle(asker, request).await.map(Body::mcp)
 }

@@ -10,7 +10,7 @@ use std::io;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::task::{Context, Poll, ready};
+use std::task::{Context, Poll};
 use std::time::Duration;
 
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
@@ -45,9 +45,11 @@ impl Drop for Busy {
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Limits {
     /// For a head that has begun, and for the first one.
-    pub(crate) head_max: Duration,
+    pub(crate) head: Duration,
     /// For the next request of an HTTP/1.1 connection.
-    pub(crate) idle_max: Duration,
+    pub(crate) idle: Duration,
+    /// For a peer that takes nothing of what is written.
+    pub(crate) write: Duration,
 }
 
 /// A connection that ends by itself when it is waited for too long.
@@ -62,6 +64,8 @@ pub(crate) struct Patience<T> {
     http2: bool,
     // Made on the first wait and then reset, one for the life of the connection.
     timer: Option<Pin<Box<Sleep>>>,
+    // Runs while the peer takes nothing.
+    blocked: Option<Pin<Box<Sleep>>>,
 }
 
 /// How HTTP/2 with prior knowledge begins (RFC 9113, section 3.4).
@@ -69,7 +73,16 @@ const HTTP2_PREFACE: &[u8] = b"PRI * HTTP/2";
 
 impl<T> Patience<T> {
     pub(crate) fn new(inner: T, progress: Arc<Progress>, limits: Limits) -> Self {
-        Self { inner, progress, limits, waits: (0, Instant::now()), begun: false, http2: false, timer: None }
+        Self {
+            inner,
+            progress,
+            limits,
+            waits: (0, Instant::now()),
+            begun: false,
+            http2: false,
+            timer: None,
+            blocked: None,
+        }
     }
 
     /// A wait for a head begins anew after every head.
@@ -105,10 +118,26 @@ impl<T> Patience<T> {
         if self.progress.busy.load(Ordering::Relaxed) > 0 {
             // Nobody wakes the reader when the exchange ends, so it looks again by itself.
             self.waits.1 = Instant::now();
-            return Some(Wait::Look(self.waits.1 + self.limits.idle_max));
+            return Some(Wait::Look(self.waits.1 + self.limits.idle));
         }
-        let limit = if self.begun || heads == 0 { self.limits.head_max } else { self.limits.idle_max };
+        let limit = if self.begun || heads == 0 { self.limits.head } else { self.limits.idle };
         Some(Wait::End(self.waits.1 + limit))
+    }
+
+    /// Writes are progress; a peer that takes nothing for too long is given up.
+    fn written<R>(&mut self, context: &mut Context<'_>, write: Poll<io::Result<R>>) -> Poll<io::Result<R>> {
+        if write.is_ready() {
+            self.blocked = None;
+            // An answer still on its way is not idleness.
+            self.waits.1 = Instant::now();
+            return write;
+        }
+        let limit = self.limits.write;
+        let blocked = self.blocked.get_or_insert_with(|| Box::pin(tokio::time::sleep(limit)));
+        match blocked.as_mut().poll(context) {
+            Poll::Ready(()) => Poll::Ready(Err(io::ErrorKind::TimedOut.into())),
+            Poll::Pending => Poll::Pending,
+        }
     }
 
     fn out_of_patience(&mut self, context: &mut Context<'_>) -> bool {
@@ -161,7 +190,8 @@ impl<T: AsyncWrite + Unpin> AsyncWrite for Patience<T> {
         context: &mut Context<'_>,
         bytes: &[u8],
     ) -> Poll<io::Result<usize>> {
-        Pin::new(&mut self.inner).poll_write(context, bytes)
+        let write = Pin::new(&mut self.inner).poll_write(context, bytes);
+        self.written(context, write)
     }
 
     fn poll_write_vectored(
@@ -169,7 +199,8 @@ impl<T: AsyncWrite + Unpin> AsyncWrite for Patience<T> {
         context: &mut Context<'_>,
         pieces: &[io::IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
-        Pin::new(&mut self.inner).poll_write_vectored(context, pieces)
+        let write = Pin::new(&mut self.inner).poll_write_vectored(context, pieces);
+        self.written(context, write)
     }
 
     fn is_write_vectored(&self) -> bool {
@@ -177,8 +208,8 @@ impl<T: AsyncWrite + Unpin> AsyncWrite for Patience<T> {
     }
 
     fn poll_flush(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
-        ready!(Pin::new(&mut self.inner).poll_flush(context))?;
-        Poll::Ready(Ok(()))
+        let flush = Pin::new(&mut self.inner).poll_flush(context);
+        if flush.is_ready() { flush } else { self.written(context, flush) }
     }
 
     fn poll_shutdown(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
@@ -191,7 +222,8 @@ mod tests {
     use super::*;
     use tokio::io::{AsyncReadExt, AsyncWriteExt, DuplexStream};
 
-    const LIMITS: Limits = Limits { head_max: Duration::from_secs(5), idle_max: Duration::from_secs(75) };
+    const LIMITS: Limits =
+        Limits { head: Duration::from_secs(5), idle: Duration::from_secs(75), write: Duration::from_mins(1) };
 
     fn connection() -> (DuplexStream, Patience<DuplexStream>, Arc<Progress>) {
         let (peer, inner) = tokio::io::duplex(1024);
@@ -261,6 +293,15 @@ mod tests {
             std::future::pending::<()>().await;
         };
         tokio::select! { () = ends => {}, after = gives_up_after(&mut pooled) => assert_eq!(after, 75) }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_peer_that_takes_nothing_is_given_up() {
+        let (_peer, mut blocked, progress) = connection();
+        let _busy = progress.begin();
+        let started = Instant::now();
+        let error = blocked.write_all(&[0; 4096]).await.unwrap_err();
+        assert_eq!((error.kind(), started.elapsed().as_secs()), (io::ErrorKind::TimedOut, 60));
     }
 
     #[tokio::test(start_paused = true)]

@@ -10,20 +10,39 @@ use tokio::time::Instant;
 
 use crate::authenticate::Caller;
 use crate::gateway::Snapshot;
+use crate::headers::Wishes;
 use crate::intake::Call;
 use crate::settle::Record;
 
-/// Orders the legal targets of a call and sets its deadline.
+/// What the request is promised: its operation, and the deadline that begins to run with it.
+pub(crate) fn promise<'a>(
+    snapshot: &'a Snapshot,
+    wishes: &Wishes,
+    record: &mut Record,
+) -> Result<&'a Operation, Failure> {
+    let name = wishes.operation.as_deref().unwrap_or(DEFAULT_OPERATION);
+    let operation = snapshot.routes.operation(name).ok_or_else(|| {
+        let known: Vec<&str> = snapshot.routes.operations.iter().map(|o| &*o.name).collect();
+        Failure::refusal(
+            Code::InvalidRequest,
+            format!("x-outcrop-operation names no operation; known: {}.", known.join(", ")),
+        )
+    })?;
+    let deadline = wishes.deadline.map_or(operation.deadline, |d| d.min(operation.deadline));
+    let priority = wishes.priority.map_or(operation.priority, |p| p.min(operation.priority));
+    record.promised(operation, priority, deadline);
+    Ok(operation)
+}
+
+/// Orders the legal targets of a call.
 pub(crate) fn plan(
     snapshot: &Snapshot,
     caller: &Caller,
     call: &Call,
+    operation: &Operation,
     record: &mut Record,
 ) -> Result<Plan, Failure> {
-    let operation = operation(snapshot, call)?;
-    let deadline = call.deadline.map_or(operation.deadline, |d| d.min(operation.deadline));
-    let priority = call.priority.map_or(operation.priority, |p| p.min(operation.priority));
-    record.begin(call, operation, priority, deadline);
+    record.asked(call);
     let started = Instant::now();
     let plan = ask_policy(snapshot, caller, call, operation);
     record.decided(started.elapsed());
@@ -33,17 +52,6 @@ pub(crate) fn plan(
         return Err(no_legal_target(&plan));
     }
     Ok(plan)
-}
-
-fn operation<'a>(snapshot: &'a Snapshot, call: &Call) -> Result<&'a Operation, Failure> {
-    let name = call.operation.as_deref().unwrap_or(DEFAULT_OPERATION);
-    snapshot.routes.operation(name).ok_or_else(|| {
-        let known: Vec<&str> = snapshot.routes.operations.iter().map(|o| &*o.name).collect();
-        Failure::refusal(
-            Code::InvalidRequest,
-            format!("x-outcrop-operation names no operation; known: {}.", known.join(", ")),
-        )
-    })
 }
 
 fn ask_policy(snapshot: &Snapshot, caller: &Caller, call: &Call, operation: &Operation) -> Option<Plan> {
@@ -56,8 +64,8 @@ fn ask_policy(snapshot: &Snapshot, caller: &Caller, call: &Call, operation: &Ope
     snapshot.routes.plan(&Question {
         model,
         operation,
-        residency: caller.residency.or(call.residency),
-        hint: call.path.as_deref(),
+        residency: caller.residency.or(call.wishes.residency),
+        hint: call.wishes.path.as_deref(),
         allowed: caller.may_use(model, is_alias),
         can_carry: &can_carry,
     })

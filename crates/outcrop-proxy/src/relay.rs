@@ -6,46 +6,56 @@
 //! settles the exchange. A broken upstream ends with an error event, never with an invented finish.
 
 use std::collections::VecDeque;
+use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
 use futures_util::stream;
 use http::header::{CONTENT_LENGTH, CONTENT_TYPE};
-use http::{HeaderMap, HeaderValue, Response};
+use http::{HeaderMap, HeaderValue, Response, Version};
 use outcrop_core::failure::{Class, Failure, Reason};
 use outcrop_core::money::NanoUsd;
 use outcrop_core::reply::ChatReply;
 use outcrop_core::{Ask, Event, Protocol, Reply, Usage};
 use outcrop_upstream::{AnswerStream, Whole};
 use outcrop_wire::{AnswerContext, Envelope, Item, StreamEncoder, encode_reply};
+use tokio::sync::mpsc;
 use tokio::time::{Instant, timeout_at};
 
 use crate::admit::{Admission, Reservation};
 use crate::body::Body;
 use crate::failover::{Committed, CommittedBody};
-use crate::gateway::StreamLimits;
+use crate::gateway::{Gateway, Snapshot};
 use crate::refuse::body_of;
 use crate::settle::{Ending, Record};
 
 /// After the terminal event the upstream's connection is read to its end, so that it can be reused; it
 /// is given up after this long.
 const LINGER_MAX: Duration = Duration::from_secs(1);
+/// Pieces made ahead of an HTTP/2 caller.
+const PIECES_AHEAD: usize = 2;
 
 /// An answer on its way to its caller, with everything that is settled at its end.
 pub(crate) struct Delivery {
     pub(crate) committed: Committed,
     pub(crate) admission: Admission,
-    pub(crate) limits: StreamLimits,
+    pub(crate) snapshot: Arc<Snapshot>,
 }
 
 /// Makes the response: whole, or as a stream that is pulled by the caller's connection.
-pub(crate) fn relay(delivery: Delivery, envelope: &Envelope, record: Record) -> Response<Body> {
+pub(crate) fn relay(
+    gateway: &Gateway,
+    delivery: Delivery,
+    envelope: &Envelope,
+    record: Record,
+    version: Version,
+) -> Response<Body> {
     let context = context_of(envelope, &record);
-    let Delivery { committed, admission, limits } = delivery;
+    let Delivery { committed, admission, snapshot } = delivery;
     let mut headers = headers_of(&committed, &record, envelope.protocol);
     match committed.body {
         CommittedBody::Whole(whole) => {
-            let settled = settle_whole(&whole.reply.usage(), committed.reservation, record);
+            let settled = settle_whole(envelope.protocol, &whole.reply, committed.reservation, record);
             cost_header(&mut headers, settled);
             let (content_type, body) = if envelope.stream {
                 streamed(whole.reply, envelope.protocol, context)
@@ -59,17 +69,49 @@ pub(crate) fn relay(delivery: Delivery, envelope: &Envelope, record: Record) -> 
         CommittedBody::Stream { seen, rest } => {
             let content_type = StreamEncoder::content_type(envelope.protocol);
             headers.insert(CONTENT_TYPE, HeaderValue::from_static(content_type));
-            let account = Account { record, reservation: committed.reservation, _admission: admission };
-            let source = Source { seen: seen.into(), rest, limits };
-            let relay = Relay::new(source, account, envelope, context);
-            let pieces =
-                stream::unfold(
-                    relay,
-                    |mut relay| async move { relay.next().await.map(|piece| (piece, relay)) },
-                );
-            response(headers, Body::stream(pieces))
+            let account =
+                Account { record, reservation: committed.reservation, _admission: admission, snapshot };
+            let source = Source { seen: seen.into(), rest };
+            let reader_stall_max = account.snapshot.streams.reader_stall_max;
+            let relay = Box::new(Relay::new(source, account, envelope, context));
+            let body = match version {
+                Version::HTTP_2 => pushed(gateway, relay, reader_stall_max),
+                _ => pulled(relay),
+            };
+            response(headers, body)
         }
     }
+}
+
+/// The caller's connection pulls each piece; a reader that stops is noticed by the connection.
+fn pulled(relay: Box<Relay>) -> Body {
+    Body::stream(stream::unfold(
+        relay,
+        |mut relay| async move { relay.next().await.map(|piece| (piece, relay)) },
+    ))
+}
+
+/// On HTTP/2 a caller can close its window and keep the connection alive, and then nothing is pulled
+/// any more: a task of its own gives the stream up when a piece is not taken.
+fn pushed(gateway: &Gateway, mut relay: Box<Relay>, reader_stall_max: Duration) -> Body {
+    let (pieces, taken) = mpsc::channel(PIECES_AHEAD);
+    gateway.connections.spawn(async move {
+        loop {
+            let piece = tokio::select! {
+                () = pieces.closed() => return,
+                piece = relay.next() => piece,
+            };
+            let Some(piece) = piece else { return };
+            let sent = tokio::time::timeout(reader_stall_max, pieces.send(piece)).await;
+            if !matches!(sent, Ok(Ok(()))) {
+                return;
+            }
+        }
+    });
+    Body::stream(stream::unfold(
+        taken,
+        |mut taken| async move { taken.recv().await.map(|piece| (piece, taken)) },
+    ))
 }
 
 /// Reads the whole answer for a caller that wants it decoded, telling it of text as it comes.
@@ -78,10 +120,10 @@ pub(crate) async fn gather(
     record: Record,
     on_text: &mut (dyn FnMut(&str) + Send),
 ) -> Result<ChatReply, Failure> {
-    let Delivery { committed, admission, limits } = delivery;
+    let Delivery { committed, admission, snapshot } = delivery;
     match committed.body {
         CommittedBody::Whole(whole) => {
-            settle_whole(&whole.reply.usage(), committed.reservation, record);
+            settle_whole(Protocol::McpTool, &whole.reply, committed.reservation, record);
             match whole.reply {
                 Reply::Chat(reply) => Ok(reply),
                 Reply::Embeddings { .. } | Reply::TokenCount(_) | Reply::Native(_) => {
@@ -90,10 +132,12 @@ pub(crate) async fn gather(
             }
         }
         CommittedBody::Stream { seen, rest } => {
-            let account = Account { record, reservation: committed.reservation, _admission: admission };
-            let mut source = Source { seen: seen.into(), rest, limits };
+            let account =
+                Account { record, reservation: committed.reservation, _admission: admission, snapshot };
+            let mut source = Source { seen: seen.into(), rest };
             let mut reply = ChatReply::default();
             let ending = read_all(&mut source, &account, &mut reply, on_text).await;
+            let ending = ending.map_err(Failure::after_content);
             account.close(ending.as_ref().err(), &reply.usage);
             ending.map(|()| reply)
         }
@@ -121,7 +165,6 @@ async fn read_all(
 struct Source {
     seen: VecDeque<Item>,
     rest: AnswerStream,
-    limits: StreamLimits,
 }
 
 impl Source {
@@ -129,8 +172,9 @@ impl Source {
         if let Some(item) = self.seen.pop_front() {
             return Ok(Some(item));
         }
-        let stalled = Instant::now() + self.limits.stall_max;
-        let too_long = account.record.accepted() + self.limits.total_max;
+        let limits = &account.snapshot.streams;
+        let stalled = Instant::now() + limits.stall_max;
+        let too_long = account.record.accepted() + limits.total_max;
         match timeout_at(stalled.min(too_long), self.rest.next()).await {
             Ok(item) => item,
             Err(_) if too_long <= stalled => Err(Failure::deadline("the stream lived too long")),
@@ -146,14 +190,17 @@ struct Account {
     record: Record,
     reservation: Reservation,
     _admission: Admission,
+    // Held to the end: a path that only this snapshot has must outlive what runs on it (I-8).
+    snapshot: Arc<Snapshot>,
 }
 
 impl Account {
     fn close(self, failure: Option<&Failure>, usage: &Usage) {
-        let Self { record, reservation, _admission } = self;
+        let Self { record, reservation, _admission, snapshot: _snapshot } = self;
         let usage = *usage;
         if let Some(failure) = failure {
-            reservation.settle(&usage);
+            // What was counted so far is not what was made.
+            reservation.fail(failure.class);
             record.settle(&Ending::Partial { failure, usage });
         } else {
             let cost = reservation.settle(&usage);
@@ -264,9 +311,29 @@ impl Relay {
     }
 }
 
-fn settle_whole(usage: &Usage, reservation: Reservation, record: Record) -> Option<NanoUsd> {
-    let cost = reservation.settle(usage);
-    record.settle(&Ending::Complete { usage: *usage, cost });
+fn settle_whole(
+    protocol: Protocol,
+    reply: &Reply,
+    reservation: Reservation,
+    record: Record,
+) -> Option<NanoUsd> {
+    let mut usage = reply.usage();
+    let cost = match protocol {
+        Protocol::AnthropicCountTokens | Protocol::BedrockCountTokens => {
+            reservation.void();
+            None
+        }
+        Protocol::OpenAiEmbeddings => {
+            usage.output = usage.output.or(Some(0));
+            reservation.settle(&usage)
+        }
+        Protocol::OpenAiChat
+        | Protocol::AnthropicMessages
+        | Protocol::BedrockConverse
+        | Protocol::BedrockInvoke
+        | Protocol::McpTool => reservation.settle(&usage),
+    };
+    record.settle(&Ending::Complete { usage, cost });
     cost
 }
 

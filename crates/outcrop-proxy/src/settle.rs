@@ -7,7 +7,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use outcrop_core::decision::{AttemptFailure, AttemptRecord, Decision, OutcomeRecord};
+use outcrop_core::decision::{AttemptFailure, AttemptRecord, Decision, Exclusion, OutcomeRecord};
 use outcrop_core::failure::{Class, Failure, Origin};
 use outcrop_core::money::NanoUsd;
 use outcrop_core::operation::Operation;
@@ -129,18 +129,17 @@ impl Record {
         decision.snapshot = snapshot;
     }
 
-    /// What is asked and promised.
-    pub(crate) fn begin(
-        &mut self,
-        call: &Call,
-        operation: &Operation,
-        priority: Priority,
-        deadline: Duration,
-    ) {
-        self.deadline = self.accepted + deadline;
+    /// What is asked.
+    pub(crate) fn asked(&mut self, call: &Call) {
         let decision = self.decision();
         decision.model = call.envelope.model.chars().take(NAME_CHARS_MAX).collect();
         decision.stream = call.envelope.stream;
+    }
+
+    /// What is promised.
+    pub(crate) fn promised(&mut self, operation: &Operation, priority: Priority, deadline: Duration) {
+        self.deadline = self.accepted + deadline;
+        let decision = self.decision();
         operation.name.as_ref().clone_into(&mut decision.operation);
         decision.priority = priority;
         decision.deadline_ms = u64::try_from(deadline.as_millis()).unwrap_or(u64::MAX);
@@ -155,6 +154,15 @@ impl Record {
     /// What was decided.
     pub(crate) fn candidates(&mut self, plan: &Plan) {
         self.decision().candidates.clone_from(&plan.candidates);
+    }
+
+    /// A target turned out unable to carry the request; nothing was sent to it.
+    pub(crate) fn cannot_carry(&mut self, target: &str) {
+        let candidates = &mut self.decision().candidates;
+        if let Some(candidate) = candidates.iter_mut().find(|c| c.target == target) {
+            candidate.rank = None;
+            candidate.excluded = Some(Exclusion::Capability);
+        }
     }
 
     /// An attempt ended: `failure` is `None` when it answered.
@@ -211,6 +219,9 @@ impl Record {
         // up to the first content only.
         let overhead = reached.saturating_sub(self.waited);
         let outcome = outcome_of(ending, total, overhead, met);
+        if let (Ending::Partial { .. }, Some(attempt)) = (ending, decision.attempts.last()) {
+            self.gateway.health.record(&attempt.target, false, Instant::now().into_std());
+        }
         self.gateway.metrics.exchange(&decision, &self.path, &outcome, self.answered_after);
         log(&decision, &self.path, &outcome, ending);
         decision.outcome = Some(outcome);

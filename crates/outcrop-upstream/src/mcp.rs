@@ -83,13 +83,16 @@ impl McpPath {
 
     pub(crate) async fn attempt(&self, attempt: Attempt<'_>) -> Result<Answer, Failure> {
         let arguments = self.codec.arguments(attempt.envelope, &attempt.model)?;
-        let limit = attempt.deadline.min(Instant::now() + self.call_timeout_max);
+        let call_limit = Instant::now() + self.call_timeout_max;
+        let limit = attempt.deadline.min(call_limit);
         let streams = attempt.envelope.stream;
         let repeatable = self.codec.effect().may_repeat();
-        let (call, first) = self.dispatch(&self.tool, Some(arguments), limit, repeatable).await?;
+        let (mut call, first) = self.dispatch(&self.tool, Some(arguments), limit, repeatable).await?;
         let body = match first {
             First::Text(text) if streams => {
-                let stream = McpStream::running(call, self.codec.clone(), text);
+                // The attempt's deadline is for its first content; the relay times the rest.
+                call.limit_to(call_limit);
+                let stream = McpStream::running(call, self.codec.clone(), text)?;
                 AnswerBody::Stream(AnswerStream::mcp(stream))
             }
             First::Text(_) => self.body(streams, &finish(call).await?)?,

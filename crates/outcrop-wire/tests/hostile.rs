@@ -137,6 +137,23 @@ fn event_streams() -> Vec<Vec<u8>> {
     vec![write(Protocol::BedrockConverse), write(Protocol::BedrockInvoke)]
 }
 
+/// Results of MCP tools: structured, a JSON object as text, and plain text.
+fn mcp_results() -> Vec<Vec<u8>> {
+    let structured = serde_json::json!({"model": "m", "role": "assistant", "content": "hello",
+        "tool_calls": [{"id": "t", "type": "function", "function": {"name": "f", "arguments": "{\"a\":1}"}}],
+        "finish_reason": "tool_calls", "usage": {"prompt_tokens": 3, "completion_tokens": 4}});
+    let text = serde_json::json!([{"type": "text", "text": "hello"}]);
+    let inner = serde_json::json!([{"type": "text", "text": structured.to_string()}]);
+    [
+        serde_json::json!({"content": text, "structuredContent": structured, "isError": false}),
+        serde_json::json!({"content": inner}),
+        serde_json::json!({"content": text}),
+        structured,
+    ]
+    .map(|result| result.to_string().into_bytes())
+    .to_vec()
+}
+
 proptest! {
     #[test]
     fn server_sent_events(data in chunked(damaged(sse_streams()))) {
@@ -164,10 +181,16 @@ proptest! {
     }
 
     #[test]
+    fn mcp_tool_results(data in damaged(mcp_results())) {
+        checks::mcp_result(&data);
+    }
+
+    #[test]
     fn any_bytes_at_all(data in any::<Vec<u8>>()) {
         checks::sse(&data);
         checks::event_stream(&data);
         checks::envelope(&data);
+        checks::mcp_result(&data);
     }
 }
 

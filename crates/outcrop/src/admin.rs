@@ -6,7 +6,7 @@ use std::net::TcpListener;
 use std::sync::Arc;
 use std::thread::JoinHandle;
 
-use outcrop_admin::{View, router};
+use outcrop_admin::{View, router, serve_until};
 use tokio_util::sync::CancellationToken;
 
 /// Serves `listener` on a thread of its own until `stop` is cancelled.
@@ -19,10 +19,7 @@ pub(crate) fn start(
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
         runtime.block_on(async move {
             let listener = tokio::net::TcpListener::from_std(listener)?;
-            tokio::select! {
-                served = async { outcrop_admin::serve(listener, router(view)).await } => served,
-                () = stop.cancelled() => Ok(()),
-            }
+            serve_until(listener, router(view), stop.cancelled_owned()).await
         })
     })
 }

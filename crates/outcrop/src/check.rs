@@ -68,6 +68,7 @@ fn limits(checked: &Checked) -> Table {
         ("requests at once", checked.inflight_max.to_string()),
         ("stream silence", format!("{} s", checked.streams.stall_max.as_secs())),
         ("stream life", format!("{} s", checked.streams.total_max.as_secs())),
+        ("stalled reader", format!("{} s", checked.streams.reader_stall_max.as_secs())),
         ("drain", format!("{} s", listen.limits.drain_max.as_secs())),
     ] {
         table.add_row([what.to_owned(), value]);

@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use notify_debouncer_full::notify::RecursiveMode;
 use notify_debouncer_full::{DebounceEventResult, new_debouncer};
+use outcrop_policy::operations::DEADLINE_MAX;
 use outcrop_proxy::{Gateway, Snapshot};
 use outcrop_upstream::Upstreams;
 use tokio::signal::unix::{SignalKind, signal};
@@ -89,7 +90,7 @@ pub(crate) fn reload(gateway: &Arc<Gateway>, file: &Path) {
 /// Ends what only the former snapshot used, once no exchange plans with it any more.
 async fn retire(before: Arc<Snapshot>, successor: Arc<Upstreams>) {
     let mut tick = tokio::time::interval(Duration::from_secs(1));
-    let patience = before.streams.total_max.as_secs();
+    let patience = before.streams.total_max.max(DEADLINE_MAX).as_secs();
     for _ in 0..patience {
         tick.tick().await;
         if Arc::strong_count(&before) == 1 {

@@ -63,7 +63,9 @@ pub fn run(checked: &Checked, file: &Path) -> ExitCode {
             tracing::warn!("auth is open: everybody who reaches the loopback listener may spend money");
         }
         tracing::info!(data = %running.data, admin = %running.admin, "serving");
-        tracing::info!(signal = ends.wait().await, "draining");
+        // Not inside the macro: a field is only evaluated when its line is logged.
+        let signal = ends.wait().await;
+        tracing::info!(signal, "draining");
         if running.stop().await { ExitCode::SUCCESS } else { ExitCode::FAILURE }
     })
 }

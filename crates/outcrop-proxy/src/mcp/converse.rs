@@ -97,12 +97,7 @@ pub(super) fn decode(
     }
     let route = Route { protocol: Protocol::McpTool, model: None, stream: None };
     let mut call = intake::open(&route, Value::Object(body).to_string().into(), limits)?;
-    let wishes = Wishes::read(&head.headers, unix_now())?;
-    call.operation = wishes.operation;
-    call.priority = wishes.priority;
-    call.deadline = wishes.deadline;
-    call.residency = wishes.residency;
-    call.path = wishes.path;
+    call.wishes = Wishes::read(&head.headers, unix_now())?;
     Ok(call)
 }
 

@@ -1,33 +1,36 @@
 //! The door of the MCP endpoint: which hosts it answers to, and whose session is whose.
 //!
 //! Sessions exist in the older era only. One belongs to the caller that opened it; to anybody else it
-//! does not exist. Invariant: sessions are bounded, in all and per caller.
+//! does not exist. Invariants: sessions are bounded, in all and per caller, and a place is taken before
+//! the SDK may open one; what the SDK reads is a whole body that came within its limits.
 
-use std::collections::HashMap;
 use std::convert::Infallible;
-use std::fmt::Display;
 use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
 use http::header::{ALLOW, RETRY_AFTER};
 use http::{HeaderValue, Method, Request, Response, StatusCode};
-use http_body::Body;
 use http_body_util::{BodyExt, Full, combinators::BoxBody};
-use parking_lot::Mutex;
-use rmcp::model::ProtocolVersion;
+use hyper::body::Incoming;
+use outcrop_core::failure::{Code, Failure};
 use rmcp::transport::streamable_http_server::session::local::LocalSessionManager;
 use rmcp::transport::{StreamableHttpServerConfig, StreamableHttpService};
+use serde::Deserialize;
+use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 
+use super::places::Places;
 use super::server::{Asker, Server};
+use crate::body;
+use crate::gateway::Limits;
 
-const SESSIONS_MAX: usize = 1024;
-const SESSIONS_PER_CALLER_MAX: usize = 256;
 /// A session nobody uses for so long is ended; longer than any call may take.
 const SESSION_IDLE_MAX: Duration = Duration::from_mins(15);
 /// Largest message of a client.
-const MESSAGE_BYTES_MAX: usize = 4 * 1024 * 1024;
+pub(super) const MESSAGE_BYTES_MAX: usize = 4 * 1024 * 1024;
+/// Longest time for one to arrive, however steadily.
+const MESSAGE_TIME_MAX: Duration = Duration::from_mins(1);
 const SESSION: &str = "mcp-session-id";
 
 type Answer = Response<BoxBody<Bytes, Infallible>>;
@@ -36,7 +39,7 @@ type Answer = Response<BoxBody<Bytes, Infallible>>;
 pub struct Endpoint {
     service: StreamableHttpService<Server, LocalSessionManager>,
     sessions: Arc<LocalSessionManager>,
-    owners: Mutex<HashMap<Box<str>, Arc<str>>>,
+    places: Places,
     stop: CancellationToken,
 }
 
@@ -51,7 +54,7 @@ impl Default for Endpoint {
             .with_max_request_body_bytes(MESSAGE_BYTES_MAX)
             .with_cancellation_token(stop.clone());
         let service = StreamableHttpService::new(|| Ok(Server), Arc::clone(&sessions), config);
-        Self { service, sessions, owners: Mutex::default(), stop }
+        Self { service, sessions, places: Places::default(), stop }
     }
 }
 
@@ -61,12 +64,8 @@ impl Endpoint {
         self.stop.cancel();
     }
 
-    /// Answers one request. `hosts` are the names served besides loopback.
-    pub(super) async fn handle<B>(&self, hosts: &[String], asker: Asker, mut request: Request<B>) -> Answer
-    where
-        B: Body + Send + 'static,
-        B::Error: Display,
-    {
+    /// Answers one request.
+    pub(super) async fn handle(&self, asker: Asker, request: Request<Incoming>) -> Answer {
         let ends_session = request.method() == Method::DELETE;
         if request.method() == Method::GET && !request.headers().contains_key("last-event-id") {
             // The gateway sends nothing of its own accord, so the standing stream would only hold a
@@ -75,45 +74,59 @@ impl Endpoint {
         }
         let session = session_of(request.headers());
         let owner = Arc::clone(&asker.caller.name);
-        if let Some(session) = &session {
-            if !self.owns(&owner, session) {
-                return plain(StatusCode::NOT_FOUND, "Not Found: Session not found");
-            }
-        } else if is_older_era(&request) && !self.has_room(&owner).await {
-            return full();
+        if session.as_ref().is_some_and(|session| !self.places.owns(&owner, session)) {
+            return plain(StatusCode::NOT_FOUND, "Not Found: Session not found");
         }
+        let snapshot = asker.gateway.snapshot();
+        let (head, body) = request.into_parts();
+        let message = match read(body, &snapshot.limits).await {
+            Ok(message) => message,
+            Err(refusal) => return refusal,
+        };
+        let place = if session.is_none() && may_open_session(&message) {
+            let Some(place) = self.places.take(&owner, &self.sessions).await else { return full() };
+            Some(place)
+        } else {
+            None
+        };
+        let mut request = Request::from_parts(head, Full::new(message));
         request.extensions_mut().insert(asker);
         let mut service = self.service.clone();
-        allow(&mut service.config, hosts);
+        allow(&mut service.config, &snapshot.mcp_hosts);
         let answer = service.handle(request).await;
-        let ended = session.filter(|_| ends_session && answer.status().is_success());
-        if let Some(ended) = ended {
-            self.owners.lock().remove(&*ended);
-        } else if let Some(opened) = session_of(answer.headers()) {
-            self.owners.lock().entry(opened).or_insert(owner);
+        if let Some(session) = session {
+            if ends_session && answer.status().is_success() {
+                self.places.free(&session);
+            }
+        } else if let (Some(place), Some(opened)) = (place, session_of(answer.headers())) {
+            place.keep(opened);
         }
         answer
     }
+}
 
-    fn owns(&self, caller: &Arc<str>, session: &str) -> bool {
-        self.owners.lock().get(session).is_some_and(|owner| owner == caller)
-    }
-
-    async fn has_room(&self, caller: &Arc<str>) -> bool {
-        if self.admits(caller) {
-            return true;
+/// Reads one message whole, within its limits.
+async fn read(body: Incoming, limits: &Limits) -> Result<Bytes, Answer> {
+    let limits = Limits { body_bytes_max: MESSAGE_BYTES_MAX, ..*limits };
+    match timeout(MESSAGE_TIME_MAX, body::read(body, None, &limits)).await {
+        Ok(Ok(message)) => Ok(message),
+        Ok(Err(Failure { code: Code::TooLarge, .. })) => {
+            Err(plain(StatusCode::PAYLOAD_TOO_LARGE, "Payload Too Large: messages are at most 4 MiB"))
         }
-        let alive = self.sessions.sessions.read().await;
-        self.owners.lock().retain(|session, _| alive.contains_key(&**session));
-        drop(alive);
-        self.admits(caller)
+        Ok(Err(_)) | Err(_) => {
+            Err(plain(StatusCode::REQUEST_TIMEOUT, "Request Timeout: the message did not arrive in time"))
+        }
     }
+}
 
-    fn admits(&self, caller: &Arc<str>) -> bool {
-        let owners = self.owners.lock();
-        owners.len() < SESSIONS_MAX
-            && owners.values().filter(|owner| *owner == caller).count() < SESSIONS_PER_CALLER_MAX
+/// Only `initialize` opens a session, whatever version its headers claim; what cannot be told counts
+/// as one, because the SDK may read it otherwise.
+fn may_open_session(message: &[u8]) -> bool {
+    #[derive(Deserialize)]
+    struct Named {
+        method: String,
     }
+    serde_json::from_slice::<Named>(message).map_or(true, |named| named.method == "initialize")
 }
 
 /// Loopback and the operator's names, as `Host` and as the `Origin` of a page served there.
@@ -126,13 +139,6 @@ fn allow(config: &mut StreamableHttpServerConfig, hosts: &[String]) {
 
 fn session_of(headers: &http::HeaderMap) -> Option<Box<str>> {
     headers.get(SESSION)?.to_str().ok().map(Box::from)
-}
-
-/// Whether the request may open a session: its era is told by the version header, and the body, which
-/// the SDK reads, decides in the end.
-fn is_older_era<B>(request: &Request<B>) -> bool {
-    let version = request.headers().get("mcp-protocol-version").and_then(|v| v.to_str().ok());
-    version.is_none_or(|version| version < ProtocolVersion::V_2026_07_28.as_str())
 }
 
 fn plain(status: StatusCode, text: &'static str) -> Answer {

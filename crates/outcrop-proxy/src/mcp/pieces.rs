@@ -1,13 +1,17 @@
 //! Text on its way from an exchange to the progress notifications of its caller.
 //!
 //! The exchange never waits for the caller: pieces that come while a notification is being sent are
-//! joined into the next one. Invariant: the notifications in order add up to all text that was pushed.
+//! joined into the next one. A caller that falls too far behind is told no more; the result says it all.
+//! Invariant: the notifications in order add up to the text that was pushed, or to a beginning of it.
 
 use parking_lot::Mutex;
 use rmcp::RoleServer;
 use rmcp::model::{ProgressNotificationParam, ProgressToken};
 use rmcp::service::Peer;
 use tokio::sync::Notify;
+
+/// Most bytes of text that wait.
+const WAITING_BYTES_MAX: usize = 32 * 1024 * 1024;
 
 /// Text that waits to be told.
 #[derive(Default)]
@@ -25,7 +29,16 @@ struct Waiting {
 impl Pieces {
     /// Adds text.
     pub(super) fn push(&self, text: &str) {
-        self.waiting.lock().text.push_str(text);
+        let mut waiting = self.waiting.lock();
+        if waiting.ended {
+            return;
+        }
+        if waiting.text.len() + text.len() > WAITING_BYTES_MAX {
+            waiting.ended = true;
+        } else {
+            waiting.text.push_str(text);
+        }
+        drop(waiting);
         self.moved.notify_one();
     }
 
@@ -60,5 +73,22 @@ impl Pieces {
             }
             self.moved.notified().await;
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn a_caller_that_falls_behind_is_told_a_beginning() {
+        let pieces = Pieces::default();
+        let most = "x".repeat(WAITING_BYTES_MAX);
+        pieces.push(&most);
+        pieces.push("y");
+        pieces.push("z");
+        assert!(pieces.next().await.is_some_and(|text| text == most));
+        pieces.push("z");
+        assert_eq!(pieces.next().await, None, "nothing may follow a gap");
     }
 }

@@ -17,6 +17,7 @@ use serde_json::json;
 use super::federation::Wish;
 use super::pieces::Pieces;
 use super::{converse, federation, refusal};
+use crate::admit::admit;
 use crate::authenticate::Caller;
 use crate::exchange;
 use crate::gateway::Gateway;
@@ -87,6 +88,7 @@ async fn call(
             let snapshot = asker.gateway.snapshot();
             let residency = residency(asker, head).map_err(refused)?;
             let wish = Wish { snapshot: &snapshot, caller: &asker.caller, residency };
+            let _admission = admit(&asker.gateway).map_err(refused)?;
             match federation::call(wish, name, request.arguments).await {
                 Some(called) => called.map_err(refused),
                 None => Err(refused(unknown_tool(name))),

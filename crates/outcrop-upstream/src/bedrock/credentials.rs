@@ -7,6 +7,7 @@
 
 mod source;
 
+use std::panic::AssertUnwindSafe;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Weak};
 use std::time::{Duration, SystemTime};
@@ -146,16 +147,19 @@ impl Inner {
             return ready(fetched.clone());
         }
         // In a task of its own, so that a caller who leaves does not end it for the others.
-        let task = this.tasks.spawn(Arc::clone(this).fly());
+        let inner = Arc::clone(this);
+        let task = this.tasks.spawn(async move { inner.fly(inner.source.fetch().boxed()).await });
         let flight = async move { task.await.unwrap_or_else(|error| Err(Arc::from(error.to_string()))) };
         let flight = flight.boxed().shared();
         state.flight = Some(flight.clone());
         flight
     }
 
-    async fn fly(self: Arc<Self>) -> Fetched {
-        let fetched = match timeout(FETCH_MAX, self.source.fetch()).await {
-            Ok(fetched) => fetched,
+    /// Files what a fetch brings. A panic is a failure like any other, so that no flight stays.
+    async fn fly(&self, fetching: BoxFuture<'_, Result<Credentials, Arc<str>>>) -> Fetched {
+        let fetched = match timeout(FETCH_MAX, AssertUnwindSafe(fetching).catch_unwind()).await {
+            Ok(Ok(fetched)) => fetched,
+            Ok(Err(_)) => Err(Arc::from("the provider panicked")),
             Err(_) => Err(Arc::from(format!("no credentials within {FETCH_MAX:?}"))),
         };
         let before = self.current.load_full();
@@ -266,6 +270,22 @@ mod tests {
         assert_eq!(due(0), 0);
         let endless = issued(None);
         assert_eq!(endless.due_in(endless.since), LOOK_EVERY);
+    }
+
+    #[tokio::test]
+    async fn a_fetch_that_panics_ends_its_flight() {
+        let source = Source::Profile { name: "none".into(), region: aws_config::Region::from_static("x") };
+        let inner = Inner {
+            path: Arc::from("p"),
+            source,
+            current: ArcSwapOption::empty(),
+            serials: AtomicU64::new(1),
+            state: Mutex::default(),
+            tasks: TaskTracker::new(),
+        };
+        inner.state.lock().flight = Some(std::future::pending().boxed().shared());
+        assert!(inner.fly(async { panic!("a provider's bug") }.boxed()).await.is_err());
+        assert!(inner.state.lock().flight.is_none());
     }
 
     #[test]

@@ -1,7 +1,7 @@
 //! One call of a tool, from its sending to its result.
 //!
-//! The limit is absolute: progress shows that a call is alive but never gives it more time. A call
-//! that is dropped before its result is cancelled at the server, by a task that outlives it.
+//! The limit is absolute: progress shows that a call is alive but never gives it more time, unless it
+//! is the text that a caller is already reading. A call that is dropped before its result is cancelled at the server, by a task that outlives it.
 //! Invariant: a call is sent at most once.
 
 use std::borrow::Cow;
@@ -73,6 +73,11 @@ impl Call {
         let feed = live.board().feed(&handle.progress_token);
         let tasks = tasks.clone();
         Ok(Self { live, feed, handle: Some(handle), answer: None, limit, tasks })
+    }
+
+    /// From here on, whatever follows must happen before `limit`.
+    pub(super) fn limit_to(&mut self, limit: Instant) {
+        self.limit = limit;
     }
 
     /// The connection it was sent on.

@@ -92,7 +92,10 @@ impl Connection {
         };
         match timeout_at(deadline, opening.wait_for(Option::is_some)).await {
             Ok(Ok(outcome)) => outcome.clone().unwrap_or_else(|| Err(closed())),
-            Ok(Err(_)) => Err(closed()),
+            Ok(Err(_)) => {
+                let detail = "the attempt to connect ended without an outcome";
+                Err(Failure::network(Reason::Connect, Class::NotSent, detail))
+            }
             Err(_) => {
                 let detail = "the connection was not ready before the deadline";
                 Err(Failure::network(Reason::Timeout, Class::NotSent, detail))
@@ -123,7 +126,10 @@ impl Connection {
         let mut state = self.shared.state.lock();
         match &state.phase {
             Phase::Up(live) if live.is_open() => return Ok(Joined::Up(Arc::clone(live))),
-            Phase::Opening(opening) => return Ok(Joined::Opening(opening.clone())),
+            // A closed one belongs to an attempt that ended without a word.
+            Phase::Opening(opening) if opening.has_changed().is_ok() => {
+                return Ok(Joined::Opening(opening.clone()));
+            }
             Phase::Closed => return Err(closed()),
             Phase::Up(live) => {
                 let live = Arc::clone(live);
@@ -132,7 +138,7 @@ impl Connection {
                     state.note_end(&live, now);
                 }
             }
-            Phase::Idle => {}
+            Phase::Idle | Phase::Opening(_) => {}
         }
         let pause = state.not_before.map_or(Duration::ZERO, |at| at.duration_since(now));
         if pause > PATIENCE {
@@ -248,4 +254,22 @@ fn closed() -> Failure {
 fn resting(pause: Duration) -> Failure {
     let detail = format!("the server process is not started again for {pause:?}");
     Failure { retry_after: Some(pause), ..Failure::network(Reason::Connect, Class::NotSent, detail) }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn an_attempt_that_died_does_not_stand_in_the_way_of_the_next() {
+        let endpoint = Endpoint::Stdio { command: vec!["/nonexistent".into()], env: Vec::new() };
+        let tasks = TaskTracker::new();
+        let connection = Connection::new(&Arc::from("desk"), endpoint, Progress::LifeSign, &tasks);
+        connection.shared.state.lock().phase = Phase::Opening(watch::channel(None).1);
+        let failure = connection.live(Instant::now() + Duration::from_mins(1)).await.unwrap_err();
+        assert_eq!((failure.class, failure.reason), (Class::NotSent, Reason::Connect));
+        let state = connection.shared.state.lock();
+        assert!(matches!(state.phase, Phase::Idle), "{:?}", state.phase);
+        assert_eq!(state.ends, 1, "the program was tried");
+    }
 }

@@ -3,7 +3,7 @@
 //! Where the operator says that progress is text, its pieces are passed on as they come, and the
 //! result must then begin with exactly what was passed on; a result that says something else is a
 //! failure, because the caller has already seen the other. Otherwise the result is the answer.
-//! Invariant: `Done` is sent only once the result is there.
+//! Invariants: `Done` is sent only once the result is there; what is kept for the comparison is bounded.
 
 use std::collections::VecDeque;
 
@@ -18,6 +18,9 @@ use smallvec::SmallVec;
 
 use super::call::{Call, Step};
 use super::codec::Codec;
+
+/// Most bytes of text that are passed on before the result.
+const TOLD_BYTES_MAX: usize = 32 * 1024 * 1024;
 
 /// A tool's answer as a stream of events.
 #[derive(Debug)]
@@ -42,13 +45,13 @@ impl McpStream {
     }
 
     /// The stream of a call that said `first` already.
-    pub(super) fn running(call: Call, codec: Codec, first: String) -> Self {
+    pub(super) fn running(call: Call, codec: Codec, first: String) -> Result<Self, Failure> {
         let start = Event::Start { id: String::new(), model: String::new() };
         let queue = VecDeque::from([start, Event::Open { index: 0, block: Block::Text }]);
         let source = Source::Running(Box::new((call, codec)));
         let mut stream = Self { source, queue, told: String::new() };
-        stream.tell(first);
-        stream
+        stream.tell(first)?;
+        Ok(stream)
     }
 
     /// The next item; one without events is a sign of life. Cancel safe.
@@ -61,7 +64,7 @@ impl McpStream {
             let (call, codec) = &mut **running;
             match call.next().await {
                 Ok(Step::Life) => return Ok(Some(silent())),
-                Ok(Step::Text(text)) => self.tell(text),
+                Ok(Step::Text(text)) => self.tell(text)?,
                 Ok(Step::Done(result)) => {
                     let reply = decode(codec, &result);
                     self.source = Source::Over;
@@ -75,9 +78,15 @@ impl McpStream {
         }
     }
 
-    fn tell(&mut self, text: String) {
+    fn tell(&mut self, text: String) -> Result<(), Failure> {
+        if self.told.len() + text.len() > TOLD_BYTES_MAX {
+            self.source = Source::Over;
+            let detail = "the text that its progress announced is too long";
+            return Err(Failure::network(Reason::Oversized, Class::Ambiguous, detail));
+        }
         self.told.push_str(&text);
         self.queue.push_back(Event::Delta { index: 0, delta: Delta::Text(text) });
+        Ok(())
     }
 
     /// Adds what the result says beyond the text that was passed on.
@@ -139,7 +148,7 @@ mod tests {
         let mut stream = McpStream { source: Source::Over, queue: VecDeque::new(), told: String::new() };
         stream.queue.push_back(Event::Open { index: 0, block: Block::Text });
         for piece in told {
-            stream.tell((*piece).to_owned());
+            stream.tell((*piece).to_owned())?;
         }
         stream.finish(reply(text))?;
         assert_eq!(stream.queue.back(), Some(&Event::Done));
@@ -152,6 +161,16 @@ mod tests {
     fn what_was_told_and_the_rest_are_the_result() {
         assert_eq!(gathered(&["one ", "two"], "one two").unwrap(), reply("one two"));
         assert_eq!(gathered(&["one ", "two"], "one two three").unwrap(), reply("one two three"));
+    }
+
+    #[test]
+    fn text_without_end_is_a_failure() {
+        let piece = "x".repeat(1024 * 1024);
+        let all = piece.repeat(TOLD_BYTES_MAX / piece.len());
+        let mut told = vec![&*piece; TOLD_BYTES_MAX / piece.len()];
+        assert_eq!(gathered(&told, &all).unwrap(), reply(&all));
+        told.push("x");
+        assert_eq!(gathered(&told, &all).unwrap_err().reason, Reason::Oversized);
     }
 
     #[test]

@@ -67,6 +67,21 @@ async fn a_port_that_does_not_answer_is_given_up_at_the_limit() {
 }
 
 #[tokio::test]
+async fn an_idle_connection_is_closed_before_it_can_die_unseen() {
+    let mut fake =
+        Fake::script([Reaction::Hang(answer(200, &[], OK)), Reaction::Keep(answer(200, &[], OK))]).await;
+    let base = fake.url("/v1").to_string();
+    let short = Connect { idle_max: Duration::from_millis(100), ..local() };
+    let world = world(short, &base);
+    world.whole(&openai_chat(false), "m").await.unwrap();
+    // It waits in the pool, so nothing but its age makes the gateway leave; the default is a minute.
+    let gone = tokio::time::timeout(Duration::from_secs(30), fake.peer_gone()).await;
+    assert_eq!(gone.expect("the bound of the path holds"), 0);
+    world.whole(&openai_chat(false), "m").await.unwrap();
+    assert_eq!(fake.connections(), 2);
+}
+
+#[tokio::test]
 async fn addresses_that_are_not_public_are_refused_before_a_packet_is_sent() {
     let fake = Fake::script([]).await;
     let port = fake.address.port();

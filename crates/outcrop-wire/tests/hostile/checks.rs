@@ -7,7 +7,7 @@ use bytes::{Bytes, BytesMut};
 use outcrop_core::{Ask, Event, Protocol};
 use outcrop_wire::{
     AnswerContext, Envelope, Limits, Mode, Route, StreamDecoder, StreamEncoder, StreamError, TargetModel,
-    decode_error, decode_reply, encode_embeddings_invoke, encode_request,
+    decode_error, decode_reply, encode_embeddings_invoke, encode_request, mcp,
 };
 use serde_json::Value;
 
@@ -61,6 +61,41 @@ pub(crate) fn anthropic_request(data: &[u8]) {
 pub(crate) fn converse_request(data: &[u8]) {
     request(Protocol::BedrockConverse, data);
     request(Protocol::BedrockCountTokens, data);
+}
+
+/// The result of an MCP server's tool, read by the default mapping and by an operator's template.
+pub(crate) fn mcp_result(data: &[u8]) {
+    let text = String::from_utf8_lossy(data);
+    let _ = mcp::reply(None, &[&text]);
+    let Ok(result) = serde_json::from_slice::<Value>(data) else { return };
+    let blocks = result.pointer("/content").and_then(Value::as_array);
+    let texts: Vec<&str> = blocks.into_iter().flatten().filter_map(|block| block["text"].as_str()).collect();
+    for structured in [result.get("structuredContent"), Some(&result), None] {
+        if let Ok(reply) = mcp::reply(structured, &texts) {
+            assert!(reply.stop.is_some(), "an answer says why it ends");
+            encode(&reply.into_events());
+        }
+    }
+    let template = template();
+    match (template.reply(&result), result.pointer(&template.result.text)) {
+        (Ok(reply), Some(_)) => encode(&reply.into_events()),
+        (Err(_), None | Some(Value::Null)) => {}
+        (reply, at) => panic!("the template reads what its pointer names: {at:?} became {reply:?}"),
+    }
+}
+
+fn template() -> mcp::Template {
+    let pointer = |pointer: &str| Some(pointer.to_owned());
+    mcp::Template {
+        arguments: serde_json::Map::new(),
+        result: mcp::ResultPointers {
+            text: "/content/0/text".to_owned(),
+            input_tokens: pointer("/structuredContent/usage/prompt_tokens"),
+            output_tokens: pointer("/structuredContent/usage/completion_tokens"),
+            finish_reason: pointer("/structuredContent/finish_reason"),
+            model: pointer("/structuredContent/model"),
+        },
+    }
 }
 
 fn request(protocol: Protocol, data: &[u8]) {

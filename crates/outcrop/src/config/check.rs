@@ -107,6 +107,7 @@ pub fn check(raw: &raw::Config) -> Result<Checked, Vec<Found>> {
         streams: StreamLimits {
             stall_max: findings.duration(limits.stream_stall_max.as_ref(), stream.stall_max),
             total_max: findings.duration(limits.stream_total_max.as_ref(), stream.total_max),
+            reader_stall_max: findings.duration(limits.reader_stall_max.as_ref(), stream.reader_stall_max),
         },
         inflight_max: at_least_one(limits.inflight_max.as_ref(), INFLIGHT_MAX, &mut findings),
         mcp_hosts: raw.listen.mcp_hosts.iter().map(|host| host.0.clone()).collect(),
@@ -161,6 +162,7 @@ fn listen(raw: &raw::Config, findings: &mut Findings) -> Listen {
             findings,
         ),
         drain_max: findings.duration(raw.limits.drain_max.as_ref(), defaults.drain_max),
+        write_stall_max: findings.duration(raw.limits.reader_stall_max.as_ref(), defaults.write_stall_max),
         ..defaults
     };
     Listen { data, admin, tls, limits }

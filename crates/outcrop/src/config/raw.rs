@@ -108,6 +108,9 @@ pub struct Limits {
     /// Longest life of a stream. Default `10m`.
     #[schemars(with = "Option<String>")]
     pub stream_total_max: Option<Spanned<Text>>,
+    /// Longest wait for a caller that takes nothing of its answer. Default `60s`.
+    #[schemars(with = "Option<String>")]
+    pub reader_stall_max: Option<Spanned<Text>>,
     /// Longest wait for running requests after SIGTERM. Default `60s`.
     #[schemars(with = "Option<String>")]
     pub drain_max: Option<Spanned<Text>>,

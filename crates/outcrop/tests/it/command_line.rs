@@ -13,7 +13,7 @@ use tokio::{
 use crate::{
     api::Api,
     client,
-    house::{simulated, within},
+    house::{eventually, simulated, within},
 };
 
 const BAD: u8 = 64;
@@ -153,6 +153,24 @@ async fn a_process_serves_reloads_on_hangup_and_ends_with_0_on_terminate() {
 
     signal(&process, "HUP");
     assert_eq!(logged(&mut log, "configuration reloaded").await["version"], 2);
+    signal(&process, "TERM");
+    let status = within("the end of the process", process.wait()).await.unwrap();
+    assert_eq!(status.code(), Some(0));
+}
+
+#[tokio::test]
+async fn a_silent_log_changes_nothing_else() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("outcrop.toml");
+    let free = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+    let text = minimal("http://127.0.0.1:9/v1");
+    fs::write(&file, text.replacen("data = \"127.0.0.1:0\"", &format!("data = \"{free}\""), 1)).unwrap();
+    let mut command = tokio::process::Command::new(env!("CARGO_BIN_EXE_outcrop"));
+    command.arg("serve").arg("--config").arg(&file).envs(LAB_VARIABLES).env("OUTCROP_LOG", "off");
+    let mut process = command.kill_on_drop(true).spawn().unwrap();
+    let models = async || client::send(free, http::Method::GET, "/v1/models", &[], String::new()).await.ok();
+    let answer = eventually("the gateway serves", models).await;
+    assert_eq!(answer.status, 200);
     signal(&process, "TERM");
     let status = within("the end of the process", process.wait()).await.unwrap();
     assert_eq!(status.code(), Some(0));

@@ -158,9 +158,38 @@ async fn at_most_three_targets_are_tried_each_once() {
     let tried: Vec<&Value> = decision["attempts"].as_array().unwrap().iter().map(|a| &a["target"]).collect();
     assert_eq!(tried.len(), 3, "{decision}");
     assert!(tried[0] != tried[1] && tried[1] != tried[2] && tried[0] != tried[2], "{tried:?}");
-    let beyond =
-        decision["candidates"].as_array().unwrap().iter().filter(|c| c["excluded"] == "beyond_limit");
-    assert_eq!(beyond.count(), 2, "{decision}");
+    let ranked = decision["candidates"].as_array().unwrap().iter().filter(|c| c["rank"].is_u64());
+    assert_eq!(ranked.count(), 5, "{decision}");
+}
+
+const EVERY_PATH: &str =
+    "[[operation]]\nname = \"all\"\norder = [\"fra\", \"dub\", \"desk\", \"ant\", \"oai\"]";
+
+#[tokio::test]
+async fn a_target_that_cannot_say_the_request_is_no_attempt() {
+    let house = House::with(EVERY_PATH).await;
+    let mut body = Api::OpenAi.body("any", "hi", false);
+    body["n"] = 2.into();
+    let answer = house.post("/v1/chat/completions", &[("x-outcrop-operation", "all")], &body).await;
+    assert_eq!((answer.status, answer.header("x-outcrop-attempts")), (200, "1"), "{answer:?}");
+    assert_eq!(answer.header("x-outcrop-path"), "oai");
+    for path in ["fra", "dub", "desk", "ant"] {
+        assert_eq!(house.seen(path).len(), 0, "{path}");
+    }
+    let decision = house.decision(&answer).await;
+    let unable = decision["candidates"].as_array().unwrap().iter().filter(|c| c["excluded"] == "capability");
+    assert_eq!(unable.count(), 4, "{decision}");
+}
+
+#[tokio::test]
+async fn an_outage_is_not_told_as_a_wrong_request() {
+    let house = House::with(EVERY_PATH).await;
+    house.take_down("fra").await;
+    house.take_down("dub").await;
+    let mut body = Api::Converse.body("any", "hi", false);
+    body["guardrailConfig"] = serde_json::json!({"guardrailIdentifier": "g", "guardrailVersion": "1"});
+    let answer = house.post("/model/any/converse", &[("x-outcrop-operation", "all")], &body).await;
+    assert_eq!((answer.status, answer.header("x-outcrop-code")), (502, "upstream_failed"), "{answer:?}");
 }
 
 #[tokio::test]

@@ -157,6 +157,39 @@ async fn long_streams_are_complete_and_in_order() {
     }
 }
 
+/// A stream that is opened and then never read.
+async fn unread(house: &House, http2: bool) {
+    const MANY: usize = 60_000;
+    let mut body = Api::Converse.body("on-fra", &format!("[[tokens={MANY}]]"), true);
+    body["inferenceConfig"]["maxTokens"] = MANY.into();
+    let route = Api::Converse.route("on-fra", true);
+    let held: Box<dyn std::any::Any> = if http2 {
+        let mut sender = client::connect_h2(house.data()).await;
+        let response = sender.send_request(client::post_h2(house.data(), &route, &[], &body)).await.unwrap();
+        Box::new((sender, response))
+    } else {
+        let headers = [("content-type", "application/json")];
+        let opening = client::open(house.data(), http::Method::POST, &route, &headers, body.to_string());
+        Box::new(within("the head", opening).await.unwrap())
+    };
+    let ended = house.newest_decision(|d| d["outcome"]["label"] == "caller_gone");
+    within("the stream is given up", ended).await;
+    assert!(house.admin("/metrics").await.text().contains("outcrop_inflight 0"), "its slot is free again");
+    drop(held);
+}
+
+#[tokio::test]
+async fn a_reader_that_stopped_is_given_up() {
+    let house = House::limited("reader_stall_max = \"200ms\"").await;
+    unread(&house, false).await;
+}
+
+#[tokio::test]
+async fn a_reader_that_stopped_on_http2_is_given_up() {
+    let house = House::limited("reader_stall_max = \"200ms\"").await;
+    unread(&house, true).await;
+}
+
 #[tokio::test]
 async fn a_slow_reader_slows_the_upstream() {
     const MANY: usize = 60_000;

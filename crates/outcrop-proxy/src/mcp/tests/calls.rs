@@ -120,6 +120,25 @@ async fn federated_results_pass_unchanged_and_their_calls_run_once() {
     house.close().await;
 }
 
+#[tokio::test]
+async fn federated_calls_are_among_those_that_the_gateway_serves_at_once() {
+    let house = House::open().await;
+    let permits = &house.gateway.permits;
+    let before = permits.available_permits();
+    tokio::select! {
+        answer = call(&house, "desk__hang", None) => panic!("a hanging tool answered: {answer:?}"),
+        () = house.desk.reached.notified() => assert_eq!(permits.available_permits(), before - 1),
+    }
+    tokio::time::timeout(PLENTY, house.desk.cancelled.notified()).await.unwrap();
+    let all = permits.acquire_many(u32::try_from(before).unwrap()).await.unwrap();
+    let error = refusal(&house, "a", "desk__note", &json!({})).await;
+    assert_eq!(error["data"]["code"], "overloaded", "{error}");
+    drop(all);
+    call(&house, "desk__note", None).await.unwrap();
+    assert_eq!(house.desk.calls.load(Ordering::SeqCst), 2, "the refused call was not sent");
+    house.close().await;
+}
+
 /// Calls a tool over bare HTTP and gives the error of the answer.
 async fn refusal(house: &House, caller: &str, tool: &str, arguments: &Value) -> Value {
     refusal_of(house, &[("x-caller", caller)], tool, arguments).await

@@ -1,9 +1,14 @@
 //! The door: hosts, origins, sessions of the older era.
 
+use std::time::Duration;
+
 use http::StatusCode;
 use serde_json::{Value, json};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
 use super::house::{House, PLENTY};
+use crate::gateway::Limits;
+use crate::mcp::endpoint::MESSAGE_BYTES_MAX;
 
 fn initialize() -> Value {
     json!({"jsonrpc": "2.0", "id": 0, "method": "initialize", "params": {
@@ -132,10 +137,38 @@ async fn sessions_are_bounded_per_caller() {
     }
     let open = async |caller| house.post(&[("x-caller", caller)], &initialize()).await.0.status;
     assert_eq!(open("anna").await, StatusCode::SERVICE_UNAVAILABLE);
+    let claim = [("x-caller", "anna"), ("mcp-protocol-version", "2026-07-28")];
+    let mut claiming = initialize();
+    claiming["params"]["protocolVersion"] = "2026-07-28".into();
+    let (answer, _) = house.post(&claim, &claiming).await;
+    assert_eq!((answer.status, answer.session), (StatusCode::SERVICE_UNAVAILABLE, None));
     assert_eq!(open("bert").await, StatusCode::OK);
     let headers = [("x-caller", "anna"), ("mcp-session-id", &*last)];
     assert!(house.send("DELETE", &headers, String::new()).await.status.is_success());
     assert_eq!(open("anna").await, StatusCode::OK);
+    house.close().await;
+}
+
+/// The status line for a request that announces `length` bytes and sends only one.
+async fn unfinished(house: &House, length: usize) -> String {
+    let mut socket = tokio::net::TcpStream::connect(house.address).await.unwrap();
+    let head = format!(
+        "POST /mcp HTTP/1.1\r\nhost: localhost\r\ncontent-type: application/json\r\n\
+         accept: application/json, text/event-stream\r\ncontent-length: {length}\r\n\r\n{{"
+    );
+    socket.write_all(head.as_bytes()).await.unwrap();
+    let mut line = [0; 12];
+    tokio::time::timeout(PLENTY, socket.read_exact(&mut line)).await.unwrap().unwrap();
+    String::from_utf8_lossy(&line).into_owned()
+}
+
+#[tokio::test]
+async fn a_message_must_arrive_in_time_and_be_small() {
+    let limits = Limits { body_idle_max: Duration::from_millis(50), ..Limits::default() };
+    let house = House::open_with(limits).await;
+    assert_eq!(unfinished(&house, 100).await, "HTTP/1.1 408");
+    assert_eq!(unfinished(&house, MESSAGE_BYTES_MAX).await, "HTTP/1.1 408");
+    assert_eq!(unfinished(&house, MESSAGE_BYTES_MAX + 1).await, "HTTP/1.1 413");
     house.close().await;
 }
 

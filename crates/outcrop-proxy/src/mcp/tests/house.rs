@@ -45,6 +45,10 @@ pub(super) struct House {
 
 impl House {
     pub(super) async fn open() -> Self {
+        Self::open_with(Limits::default()).await
+    }
+
+    pub(super) async fn open_with(limits: Limits) -> Self {
         let tasks = TaskTracker::new();
         let handler = Handler::default();
         let desk = Arc::clone(&handler.0);
@@ -58,7 +62,7 @@ impl House {
             async move { service.handle(request).await }
         })
         .await;
-        let gateway = Arc::new(gateway(behind, &tasks));
+        let gateway = Arc::new(gateway(behind, limits, &tasks));
         let shared = Arc::clone(&gateway);
         let endpoint = Arc::new(Endpoint::default());
         let at_door = Arc::clone(&endpoint);
@@ -129,7 +133,7 @@ pub(super) fn caller(name: &str) -> Caller {
     Caller { name: Arc::from(name), models, residency: None, raw_ids: false }
 }
 
-fn gateway(behind: SocketAddr, tasks: &TaskTracker) -> Gateway {
+fn gateway(behind: SocketAddr, limits: Limits, tasks: &TaskTracker) -> Gateway {
     // Nothing listens at the address of the path `dead`.
     let dead = SocketAddr::from(([127, 0, 0, 1], 9));
     let paths = [spec("desk", behind), spec("dead", dead)];
@@ -157,7 +161,7 @@ fn gateway(behind: SocketAddr, tasks: &TaskTracker) -> Gateway {
         },
         upstreams: Arc::new(Upstreams::build(&paths, None, tasks).unwrap()),
         auth: Auth::Open(caller("anybody")),
-        limits: Limits::default(),
+        limits,
         streams: StreamLimits::default(),
         mcp_hosts: vec!["gateway.example".to_owned()],
     };

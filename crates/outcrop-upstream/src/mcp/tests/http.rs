@@ -5,12 +5,13 @@ use std::time::Duration;
 
 use http::StatusCode;
 use outcrop_core::path::Effect;
+use outcrop_core::reply::ChatReply;
 use outcrop_core::{Class, Reason, Usage};
 use rmcp::transport::streamable_http_server::session::SessionManager;
 
 use super::server::{Desk, start};
 use super::{Fixture, PLENTY, text_of};
-use crate::{McpTransport, Progress};
+use crate::{AnswerBody, McpTransport, Progress};
 
 fn older() -> Desk {
     Desk { older: Some(StatusCode::BAD_REQUEST), ..Desk::default() }
@@ -120,6 +121,27 @@ async fn the_limit_of_a_call_holds_while_progress_arrives() {
         let failure = fixture.whole("busy").await.unwrap_err();
         assert_eq!((failure.class, failure.reason), (Class::Ambiguous, Reason::Timeout));
         assert_eq!(text_of(&fixture.whole("still here").await.unwrap()), "you said still here");
+        fixture.close().await;
+    }
+}
+
+#[tokio::test]
+async fn a_stream_that_speaks_outlives_its_attempts_deadline() {
+    for desk in [Desk::default(), older()] {
+        let server = start(desk).await;
+        let fixture = Fixture::new(server.transport(), |mcp| mcp.progress = Progress::Text);
+        fixture.whole("hello").await.unwrap();
+        let share = Duration::from_secs(1);
+        let AnswerBody::Stream(mut stream) = fixture.attempt("pause", true, share).await.unwrap() else {
+            panic!("a stream was asked for")
+        };
+        tokio::time::sleep(share).await;
+        server.desk.go_on.notify_one();
+        let mut reply = ChatReply::default();
+        while let Some(item) = stream.next().await.unwrap() {
+            item.events.into_iter().for_each(|event| reply.absorb(event));
+        }
+        assert_eq!(text_of(&reply), "one two three");
         fixture.close().await;
     }
 }

@@ -49,6 +49,8 @@ pub(super) struct Desk {
     pub(super) arguments: parking_lot::Mutex<serde_json::Value>,
     pub(super) cancelled: Notify,
     pub(super) reached: Notify,
+    /// Lets a pausing answer go on after its first word.
+    pub(super) go_on: Notify,
     /// Forgets the session of the next call before it runs.
     pub(super) forget: AtomicBool,
 }
@@ -127,9 +129,12 @@ impl ServerHandler for Handler {
                 }
                 Err(ErrorData::internal_error("cancelled", None))
             }
-            "speak" | "lie" => {
+            "speak" | "lie" | "pause" => {
                 for (step, word) in (1..).zip(["one ", "two ", "three"]) {
                     self.progress(&context, step, word).await?;
+                    if steer == "pause" && step == 1 {
+                        self.0.go_on.notified().await;
+                    }
                 }
                 Ok(answer(if steer == "lie" { "four" } else { "one two three" }).into())
             }

@@ -1,0 +1,96 @@
+//! The accept loop of the admin listener: HTTP/1.1, bounded in connections and in patience.
+//!
+//! It is our own because a ready-made one installs no timers: without them a handful of silent
+//! connections would keep an operator from looking in just when it matters.
+
+use std::future::Future;
+use std::io;
+use std::pin::pin;
+use std::time::Duration;
+
+use axum::Router;
+use hyper::server::conn::http1;
+use hyper_util::rt::{TokioIo, TokioTimer};
+use hyper_util::server::graceful::GracefulShutdown;
+use hyper_util::service::TowerToHyperService;
+use tokio::net::{TcpListener, TcpStream};
+use tokio::task::JoinSet;
+
+/// What one listener bears.
+#[derive(Debug, Clone, Copy)]
+struct Limits {
+    /// Most connections at once; further ones wait in the kernel's queue.
+    connections_max: usize,
+    /// Longest wait for a request head, also for the next one of a kept connection.
+    head_max: Duration,
+    /// Longest wait for running answers at the end.
+    grace: Duration,
+}
+
+const LIMITS: Limits =
+    Limits { connections_max: 256, head_max: Duration::from_secs(5), grace: Duration::from_secs(1) };
+/// Largest request head in bytes.
+const HEAD_BYTES_MAX: usize = 16 * 1024;
+/// Pause after an error of `accept` (out of descriptors, usually), so that the loop does not spin.
+const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
+
+/// Serves `router` on `listener`; ends only with an error of the listener.
+pub async fn serve(listener: TcpListener, router: Router) -> io::Result<()> {
+    serve_until(listener, router, std::future::pending()).await
+}
+
+/// Serves `router` on `listener` until `stop`, then finishes the answers that run, at most a second
+/// long.
+pub async fn serve_until(
+    listener: TcpListener,
+    router: Router,
+    stop: impl Future<Output = ()>,
+) -> io::Result<()> {
+    within(LIMITS, listener, router, stop).await
+}
+
+async fn within(
+    limits: Limits,
+    listener: TcpListener,
+    router: Router,
+    stop: impl Future<Output = ()>,
+) -> io::Result<()> {
+    let mut http = http1::Builder::new();
+    http.timer(TokioTimer::new()).header_read_timeout(limits.head_max).max_buf_size(HEAD_BYTES_MAX);
+    let service = TowerToHyperService::new(router);
+    let graceful = GracefulShutdown::new();
+    let mut connections = JoinSet::new();
+    let mut stop = pin!(stop);
+    loop {
+        let accepted = tokio::select! {
+            () = &mut stop => break,
+            Some(_) = connections.join_next() => continue,
+            accepted = accept(&listener), if connections.len() < limits.connections_max => accepted?,
+        };
+        if let Some(socket) = accepted {
+            let connection = http.serve_connection(TokioIo::new(socket), service.clone());
+            connections.spawn(graceful.watch(connection));
+        }
+    }
+    drop(listener);
+    // What is not answered by then is cut with the set of connections.
+    let _ = tokio::time::timeout(limits.grace, graceful.shutdown()).await;
+    Ok(())
+}
+
+/// The next connection; `None` if it was lost on the way.
+async fn accept(listener: &TcpListener) -> io::Result<Option<TcpStream>> {
+    match listener.accept().await {
+        Ok((socket, _peer)) => Ok(Some(socket)),
+        // The socket does not listen, and will not.
+        Err(error) if error.kind() == io::ErrorKind::InvalidInput => Err(error),
+        Err(error) => {
+            tracing::warn!(%error, "accept failed");
+            tokio::time::sleep(ACCEPT_PAUSE).await;
+            Ok(None)
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;
