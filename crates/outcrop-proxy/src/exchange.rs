@@ -34,7 +34,8 @@ pub async fn exchange(gateway: Arc<Gateway>, request: Request<Incoming>) -> Resp
     let dialect = dialect_of(request.uri().path());
     let version = request.version();
     let mut record = Record::open(&gateway, dialect, Instant::now(), unix_now());
-    match answer(&gateway, request, &mut record).await {
+    // Boxed: hyper keeps room for this function's future as long as the connection lives.
+    match Box::pin(answer(&gateway, request, &mut record)).await {
         Ok(Answered::ByModel(delivery, call)) => relay(&gateway, *delivery, &call.envelope, record, version),
         Ok(Answered::Here(response)) => {
             record.forget();

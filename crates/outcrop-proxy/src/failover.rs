@@ -158,7 +158,8 @@ async fn open(
         deadline: by,
         headers: &exchange.call.travelling,
     };
-    let mut answer = path.attempt(attempt).await?;
+    // Boxed: the largest future of an exchange is gone once the answer has begun.
+    let mut answer = Box::pin(path.attempt(attempt)).await?;
     let mut seen = Vec::new();
     if let AnswerBody::Stream(stream) = &mut answer.body {
         read_prelude(stream, &mut seen).await?;

@@ -184,7 +184,7 @@ async fn answer(
     request: Request<Incoming>,
 ) -> Response<Body> {
     if request.uri().path() == mcp::PATH {
-        mcp::serve(&endpoint, &gateway, request).await
+        Box::pin(mcp::serve(&endpoint, &gateway, request)).await
     } else {
         exchange(gateway, request).await
     }

@@ -4,7 +4,8 @@ use outcrop_lab::script::{Fault, FaultKind, Script, Spread};
 
 use crate::{
     api::{APIS, Api},
-    house::{House, simulated},
+    client,
+    house::{House, simulated, within},
 };
 
 /// An operation whose own promise is short.
@@ -107,4 +108,15 @@ async fn an_unreadable_deadline_is_refused_by_name() {
         assert!(answer.text().contains("x-outcrop-deadline-ms"), "{answer:?}");
     }
     assert_eq!(house.seen("fra").len(), 0);
+}
+
+#[tokio::test]
+async fn a_body_that_crawls_does_not_hold_the_clock() {
+    let house = House::start().await;
+    let head = format!(
+        "POST /v1/chat/completions HTTP/1.1\r\nhost: {}\r\ncontent-length: 500\r\nx-outcrop-deadline-ms: 200\r\n\r\n{{",
+        house.data()
+    );
+    let heard = within("an answer", client::say(house.data(), head.as_bytes())).await;
+    assert!(heard.starts_with("HTTP/1.1 504") && heard.contains("deadline_exceeded"), "{heard}");
 }
