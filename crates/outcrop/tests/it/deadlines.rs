@@ -113,10 +113,10 @@ async fn an_unreadable_deadline_is_refused_by_name() {
 #[tokio::test]
 async fn a_body_that_crawls_does_not_hold_the_clock() {
     let house = House::start().await;
-    let head = format!(
+    let request = format!(
         "POST /v1/chat/completions HTTP/1.1\r\nhost: {}\r\ncontent-length: 500\r\nx-outcrop-deadline-ms: 200\r\n\r\n{{",
         house.data()
     );
-    let heard = within("an answer", client::say(house.data(), head.as_bytes())).await;
+    let heard = within("an answer", client::say(house.data(), request.as_bytes())).await;
     assert!(heard.starts_with("HTTP/1.1 504") && heard.contains("deadline_exceeded"), "{heard}");
 }
