@@ -292,7 +292,11 @@ mod tests {
             drop(busy);
             std::future::pending::<()>().await;
         };
-        tokio::select! { () = ends => {}, after = gives_up_after(&mut pooled) => assert_eq!(after, 75) }
+        // The reader may or may not be looked at when the exchange ends; the wait begins then at the latest.
+        tokio::select! {
+            () = ends => {}
+            after = gives_up_after(&mut pooled) => assert!((75..=85).contains(&after), "{after}"),
+        }
     }
 
     #[tokio::test(start_paused = true)]
