@@ -14,6 +14,7 @@
 
 pub mod health;
 pub mod ledger;
+pub mod local;
 pub mod operations;
 pub mod record;
 pub mod residency;

@@ -10,6 +10,7 @@ use http::{HeaderMap, HeaderName, HeaderValue, header};
 use outcrop_core::Priority;
 use outcrop_core::failure::{Code, Failure};
 use outcrop_policy::Residency;
+use outcrop_policy::local::{is_local_page, is_loopback_host};
 
 /// What a request wishes for beside its body.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -103,8 +104,7 @@ fn aws_ttl(value: &str, now_unix: Duration) -> Option<Duration> {
 /// In open mode every program on this machine is a caller, but a web page is not: a browser names the
 /// page in `Origin`, and a rebound DNS name shows in `Host`.
 pub(crate) fn refuse_foreign_pages(head: &Parts) -> Result<(), Failure> {
-    let origin_ok = text(&head.headers, "origin")
-        .is_none_or(|origin| origin.split_once("://").is_some_and(|(_, host)| is_loopback_host(host)));
+    let origin_ok = text(&head.headers, "origin").is_none_or(is_local_page);
     let host_ok = text(&head.headers, "host").is_none_or(is_loopback_host)
         && head.uri.authority().is_none_or(|a| is_loopback_host(a.as_str()));
     if origin_ok && host_ok {
@@ -115,17 +115,6 @@ pub(crate) fn refuse_foreign_pages(head: &Parts) -> Result<(), Failure> {
         "An open gateway answers only to loopback names and to no foreign web page; use \
          `[auth] mode = \"keys\"` to serve others.",
     ))
-}
-
-/// Whether `host[:port]` is this machine.
-pub(crate) fn is_loopback_host(host: &str) -> bool {
-    let name = match host.rsplit_once(':') {
-        Some((name, port)) if port.bytes().all(|b| b.is_ascii_digit()) => name,
-        _ => host,
-    };
-    let bare = name.trim_start_matches('[').trim_end_matches(']');
-    bare.eq_ignore_ascii_case("localhost")
-        || bare.parse::<std::net::IpAddr>().is_ok_and(|ip| ip.is_loopback())
 }
 
 /// Caller headers that travel to an upstream of the same protocol.

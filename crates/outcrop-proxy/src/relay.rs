@@ -1,7 +1,7 @@
 //! Carry the answer back, and count what was used.
 //!
 //! Same protocol on both sides: the upstream's frames pass as they are. Otherwise events are encoded
-//! in the caller's protocol. The stream is pulled by the caller's connection: a slow reader slows its
+//! in the caller's protocol. The stream is pulled by the caller's connection (on HTTP/2 by a task just ahead of it): a slow reader slows its
 //! upstream, and a caller that leaves drops everything held here, which cancels the upstream and
 //! settles the exchange. A broken upstream ends with an error event, never with an invented finish.
 
