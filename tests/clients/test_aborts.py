@@ -15,7 +15,11 @@ routes = pytest.mark.parametrize(
 )
 
 
-@pytest.mark.parametrize("client", names("abort"))
+# mcp 1.30 sends no cancellation for a call that its program gives up, and the older era forbids taking a closed stream for one.
+SAYS_NOTHING = {"mcp1-python"}
+
+
+@pytest.mark.parametrize("client", [name for name in names("abort") if name not in SAYS_NOTHING])
 @routes
 def test_abort_reaches_the_upstream(client, route, target, run, lab):
     lab.script(target, pace_ms={"fixed": PACE_MS})
