@@ -19,9 +19,11 @@ pub mod operations;
 pub mod record;
 pub mod residency;
 pub mod route;
+pub mod scope;
 
 pub use health::Health;
 pub use ledger::Book;
 pub use record::DecisionLog;
 pub use residency::Residency;
 pub use route::{Choice, Plan, Question, Routes, TargetSpec};
+pub use scope::{Attribution, Facet, Scope};
