@@ -4,8 +4,8 @@ use std::sync::Arc;
 
 use outcrop_core::decision::Decision;
 use outcrop_core::path::PathKind;
+use outcrop_policy::book::Balance;
 use outcrop_policy::health::TargetHealth;
-use outcrop_policy::ledger::Balance;
 use serde::Serialize;
 
 /// What the gateway shows of itself. All calls return at once.

@@ -1,12 +1,12 @@
 //! Counted tokens.
 
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 /// Tokens of one attempt as the upstream counted them. `None` is "not reported", never zero.
 ///
 /// `input` is what the provider bills as uncached input; cache reads and writes are beside it, not
 /// inside it (the Anthropic and Bedrock convention; OpenAI's inclusive figure is split on decode).
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
 pub struct Usage {
     /// Uncached input tokens.
     pub input: Option<u64>,

@@ -1,101 +1,196 @@
-//! What was spent, what is under way and what is unknown: three numbers that are never mixed.
+//! The ledger: budgets that are never overspent, and never blocked without a reason that can be read.
 //!
-//! It counts and refuses nothing: limits on money are not part of it. An attempt whose usage or price
-//! is unknown is counted as such, never as zero.
+//! `Ledger` is what the request path sees: it reserves the upper bound of an attempt from leases that
+//! this process holds, over all accounts of the request at once, and settles it. It waits for nothing;
+//! a request that needs more than the leases hold is told to wait for the next answer of the
+//! allocator, or that there is no more. `Rows` are the allocator's rules. Both are pure: time is a
+//! parameter (I-7), durability is the store's.
+//!
+//! Invariants: what is posted, pending and in suspense never exceeds a hard limit by an admission;
+//! each reservation resolves exactly once, in the window of its admission.
 
-use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
+pub mod allocator;
+pub mod budget;
+pub mod clock;
+mod leases;
+mod pressure;
+pub mod protocol;
+mod reservation;
+pub mod window;
 
-use outcrop_core::money::NanoUsd;
+use std::sync::Arc;
+use std::time::Duration;
+
+use outcrop_core::Priority;
+use parking_lot::Mutex;
 use serde::Serialize;
 
-/// The process-wide account.
-#[derive(Debug, Default)]
-pub struct Book {
-    posted_nusd: AtomicI64,
-    pending: AtomicU64,
-    settled: AtomicU64,
-    suspense: AtomicU64,
-    unpriced: AtomicU64,
+pub use allocator::{AccountRow, Applied, LeaseRow, Recovered, Rows, Teller};
+pub use budget::{Amounts, BudgetSpec, Dimension, Shortage};
+pub use clock::{LedgerClock, Now};
+pub use protocol::{
+    AccountAnswer, AccountKey, Answer, Balance, Crossing, Entry, EntryState, Level, Line, Overshoot, Pool,
+    Report, Settled, Terms,
+};
+pub use reservation::{Amount, Exceeded, Reserved, Shortfall, Why};
+pub use window::{Calendar, Span, Window};
+
+use crate::Attribution;
+use leases::Leases;
+
+/// What is asked of the ledger for one attempt.
+#[derive(Debug, Clone, Copy)]
+pub struct Claim<'a> {
+    /// Whose it is and what it asks, with its path.
+    pub whose: &'a Attribution,
+    /// Most it can cost.
+    pub bound: Amounts,
+    /// Its priority.
+    pub priority: Priority,
+    /// The wait it comes back from, if it was told to wait.
+    pub waited: Option<u64>,
 }
 
-/// A reading of the account.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
-pub struct Balance {
-    /// Cost of settled attempts whose price and usage are known, in nano-dollars.
+/// The leases of this process, and what became of them. One per process; a handle that is shared.
+#[derive(Debug)]
+pub struct Ledger {
+    // A sync mutex: held for one walk over at most eight accounts, never across an await (I-5).
+    leases: Mutex<Leases>,
+}
+
+/// Everything that was ever reserved here, whatever budget it had: the totals of this process.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize)]
+pub struct Totals {
+    /// Cost of settled attempts in nano-dollars.
     pub posted_nusd: i64,
-    /// Attempts dispatched and not yet settled.
+    /// Upper bounds of attempts that are under way, in nano-dollars.
+    pub pending_nusd: i64,
+    /// Upper bounds of attempts that were sent and whose cost is not known, in nano-dollars.
+    pub suspense_nusd: i64,
+    /// Attempts under way.
     pub pending: u64,
-    /// Attempts settled.
+    /// Attempts settled with a known cost.
     pub settled: u64,
-    /// Attempts that ended without usage: what they cost is unknown.
+    /// Attempts whose cost is not known.
     pub suspense: u64,
-    /// Settled attempts with usage but without a price row.
-    pub unpriced: u64,
+    /// Attempts that were never sent.
+    pub void: u64,
+    /// Attempts that cost more than their upper bound.
+    pub overshoots: u64,
 }
 
-impl Book {
-    /// An attempt is about to be dispatched.
-    pub fn open(&self) {
-        self.pending.fetch_add(1, Ordering::Relaxed);
+/// One account as this process sees it.
+#[derive(Debug, Clone, Serialize)]
+pub struct AccountView {
+    /// The account.
+    pub key: AccountKey,
+    /// Its budget's terms.
+    pub terms: Terms,
+    /// How it stood at the allocator's last answer.
+    pub balance: Balance,
+    /// Reserved here at this moment.
+    pub pending_here: i64,
+    /// Held here and free.
+    pub free_here: i64,
+}
+
+impl Ledger {
+    /// A ledger of `budgets`. `concurrency_max` is how many exchanges run at once at most; above 80 %
+    /// of a budget medium priority may have half of that.
+    pub fn new(budgets: Vec<BudgetSpec>, clock: LedgerClock, concurrency_max: usize) -> Self {
+        Self { leases: Mutex::new(Leases::new(budgets, clock, concurrency_max)) }
     }
 
-    /// An opened attempt was never sent.
-    pub fn void(&self) {
-        self.close();
+    /// Puts other budgets in force. Accounts of budgets that stay keep their leases; reservations under
+    /// way settle where they were made.
+    pub fn configure(&self, budgets: Vec<BudgetSpec>) {
+        self.leases.lock().configure(budgets);
     }
 
-    /// An opened attempt ended and its usage is known.
-    pub fn post(&self, cost: Option<NanoUsd>) {
-        self.close();
-        self.settled.fetch_add(1, Ordering::Relaxed);
-        match cost {
-            Some(cost) => {
-                self.posted_nusd.fetch_add(cost.0, Ordering::Relaxed);
-            }
-            None => {
-                self.unpriced.fetch_add(1, Ordering::Relaxed);
-            }
-        }
+    /// Reserves the upper bound of an attempt from every account it touches, or from none.
+    pub fn reserve(&self, claim: &Claim<'_>, now: Now) -> Result<Reserved, Shortfall> {
+        self.leases.lock().reserve(claim, now)
     }
 
-    /// An opened attempt ended and its usage is not known.
-    pub fn suspend(&self) {
-        self.close();
-        self.suspense.fetch_add(1, Ordering::Relaxed);
+    /// Ends a reservation that was provably never sent, or refused before it ran.
+    pub fn void(&self, reserved: &Reserved) {
+        self.leases.lock().void(reserved);
     }
 
-    fn close(&self) {
-        let before = self.pending.fetch_sub(1, Ordering::Relaxed);
-        debug_assert!(before > 0, "I-2: each attempt settles exactly once");
+    /// Ends a reservation as `settled` says, which `Reserved::settled` made of it, and puts it into the
+    /// next report.
+    pub fn settle(&self, reserved: &Reserved, settled: Settled) {
+        self.leases.lock().settle(reserved, settled);
     }
 
-    /// The account as it stands.
-    pub fn balance(&self) -> Balance {
-        Balance {
-            posted_nusd: self.posted_nusd.load(Ordering::Relaxed),
-            pending: self.pending.load(Ordering::Relaxed),
-            settled: self.settled.load(Ordering::Relaxed),
-            suspense: self.suspense.load(Ordering::Relaxed),
-            unpriced: self.unpriced.load(Ordering::Relaxed),
-        }
+    /// Whether the leases may be used at a time: several replicas may use theirs only while they are
+    /// heard.
+    pub fn is_valid(&self, now: Now) -> bool {
+        self.leases.lock().is_valid(now)
+    }
+
+    /// Leases may be used until then; `None` for as long as there is something in them.
+    pub fn valid_until(&self, until: Option<Duration>) {
+        self.leases.lock().valid_until(until);
+    }
+
+    /// The highest level among the hard budgets of a request; accounts nobody has used are calm.
+    pub fn level(&self, whose: &Attribution) -> Level {
+        self.leases.lock().level(whose)
+    }
+
+    /// Whether a request is counted by a hard budget of money or tokens, so that its output must have
+    /// a limit.
+    pub fn needs_bound(&self, whose: &Attribution) -> bool {
+        self.leases.lock().needs_bound(whose)
+    }
+
+    /// The report that is due: the one that was not answered yet, or a new one. `all` also tells of
+    /// accounts that did not change (a heartbeat).
+    pub fn report(&self, now: Now, all: bool) -> Arc<Report> {
+        self.leases.lock().report(now, all)
+    }
+
+    /// Takes the allocator's answer. Gives back the attempts whose settlement is durable now.
+    pub fn answered(&self, answer: &Answer, now: Now) -> Vec<String> {
+        self.leases.lock().answered(answer, now)
+    }
+
+    /// Whether somebody waits for an answer, or something waits to be journalled.
+    pub fn is_due(&self) -> bool {
+        self.leases.lock().is_due()
+    }
+
+    /// The accounts this process has used lately.
+    pub fn accounts(&self) -> Vec<AccountView> {
+        self.leases.lock().accounts()
+    }
+
+    /// The budgets in force.
+    pub fn budgets(&self) -> Vec<Arc<BudgetSpec>> {
+        self.leases.lock().budgets()
+    }
+
+    /// The totals of this process.
+    pub fn totals(&self) -> Totals {
+        self.leases.lock().totals()
+    }
+
+    /// Ledger time.
+    pub fn time_ms(&self, now: Now) -> i64 {
+        self.leases.lock().time_ms(now)
+    }
+
+    /// Whether the wall clock has run ahead and an operator must confirm it.
+    pub fn clock_is_frozen(&self) -> bool {
+        self.leases.lock().clock_is_frozen()
+    }
+
+    /// An operator says that the wall clock is right.
+    pub fn confirm_clock(&self, now: Now) {
+        self.leases.lock().confirm_clock(now);
     }
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn every_opened_attempt_ends_in_exactly_one_place() {
-        let book = Book::default();
-        for _ in 0..4 {
-            book.open();
-        }
-        book.void();
-        book.post(Some(NanoUsd(7)));
-        book.post(None);
-        book.suspend();
-        let expected = Balance { posted_nusd: 7, pending: 0, settled: 2, suspense: 1, unpriced: 1 };
-        assert_eq!(book.balance(), expected);
-    }
-}
+mod tests;

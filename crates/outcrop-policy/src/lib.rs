@@ -12,6 +12,7 @@
     )
 )]
 
+pub mod book;
 pub mod health;
 pub mod ledger;
 pub mod local;
@@ -21,8 +22,9 @@ pub mod residency;
 pub mod route;
 pub mod scope;
 
+pub use book::Book;
 pub use health::Health;
-pub use ledger::Book;
+pub use ledger::Ledger;
 pub use record::DecisionLog;
 pub use residency::Residency;
 pub use route::{Choice, Plan, Question, Routes, TargetSpec};

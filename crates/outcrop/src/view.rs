@@ -5,7 +5,7 @@ use std::sync::Arc;
 use outcrop_admin::{PathView, Readiness, TargetView, View};
 use outcrop_core::TargetId;
 use outcrop_core::decision::Decision;
-use outcrop_policy::ledger::Balance;
+use outcrop_policy::book::Balance;
 use outcrop_policy::route::target_name;
 use outcrop_proxy::{Gateway, Snapshot};
 use prometheus_client::registry::Registry;

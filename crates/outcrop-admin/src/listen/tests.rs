@@ -4,7 +4,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 
 use outcrop_core::decision::Decision;
-use outcrop_policy::ledger::Balance;
+use outcrop_policy::book::Balance;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::sync::{Notify, oneshot};
 use tokio::time::Instant;

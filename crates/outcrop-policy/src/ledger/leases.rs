@@ -1,0 +1,369 @@
+//! The leases of this process: what the request path debits, under one short lock.
+//!
+//! An account is opened by the first request that touches it and closed when its window is over or
+//! nobody has used it for a while. What was reserved settles in the account of its admission.
+
+use std::collections::{HashMap, VecDeque};
+use std::sync::Arc;
+use std::time::Duration;
+
+use smallvec::SmallVec;
+
+use super::budget::{BudgetSpec, Dimension};
+use super::clock::{LedgerClock, Now};
+use super::protocol::{
+    ACCOUNTS_PER_REQUEST_MAX, AccountAnswer, AccountKey, Answer, EntryState, Level, Report, Settled,
+};
+use super::reservation::{Part, Reserved, Shortfall, Why};
+use super::{AccountView, Claim, Totals};
+use crate::Attribution;
+use account::Account;
+
+mod account;
+
+/// Most accounts that are open at once here.
+const ACCOUNTS_MAX: usize = 100_000;
+/// An account that nobody used for so long is closed, and its lease given back.
+const IDLE_MAX: Duration = Duration::from_secs(30);
+/// For so long it is believed that nothing is left, before the allocator is asked again.
+const EXHAUSTED_FOR: Duration = Duration::from_millis(100);
+
+#[derive(Debug)]
+pub(super) struct Leases {
+    budgets: Vec<Budget>,
+    accounts: HashMap<u64, Account>,
+    by_key: HashMap<Arc<AccountKey>, u64>,
+    next: u64,
+    // Settled and not yet in a report. Bounded by the slots of the dispatch log, one per attempt.
+    outbox: VecDeque<Settled>,
+    // The report that was not answered yet: it is sent again as it is.
+    open: Option<Arc<Report>>,
+    sequence: u64,
+    answered: u64,
+    wanted: bool,
+    clock: LedgerClock,
+    valid_until: Option<Duration>,
+    concurrency_max: usize,
+    totals: Totals,
+}
+
+#[derive(Debug)]
+struct Budget {
+    spec: Arc<BudgetSpec>,
+    // Open account by concrete scope, in the window of its last use.
+    current: HashMap<Arc<str>, u64>,
+    // The concrete scope, where no star has to be replaced.
+    fixed: Option<Arc<str>>,
+}
+
+impl Budget {
+    fn new(spec: BudgetSpec) -> Self {
+        let fixed = (!spec.scope.has_star()).then(|| spec.scope.to_string().into());
+        Self { spec: Arc::new(spec), current: HashMap::new(), fixed }
+    }
+}
+
+impl Leases {
+    pub(super) fn new(budgets: Vec<BudgetSpec>, clock: LedgerClock, concurrency_max: usize) -> Self {
+        Self {
+            budgets: budgets.into_iter().map(Budget::new).collect(),
+            accounts: HashMap::new(),
+            by_key: HashMap::new(),
+            next: 0,
+            outbox: VecDeque::new(),
+            open: None,
+            sequence: 0,
+            answered: 0,
+            wanted: false,
+            clock,
+            valid_until: None,
+            concurrency_max,
+            totals: Totals::default(),
+        }
+    }
+
+    pub(super) fn configure(&mut self, specs: Vec<BudgetSpec>) {
+        let mut before = std::mem::take(&mut self.budgets);
+        for spec in specs {
+            let kept = before.iter().position(|budget| budget.spec.id == spec.id);
+            let current = kept.map(|at| before.swap_remove(at).current).unwrap_or_default();
+            for id in current.values() {
+                if let Some(account) = self.accounts.get_mut(id) {
+                    account.limit_is(&spec);
+                }
+            }
+            self.budgets.push(Budget { current, ..Budget::new(spec) });
+        }
+        for id in before.iter().flat_map(|budget| budget.current.values()) {
+            if let Some(account) = self.accounts.get_mut(id) {
+                account.retire();
+            }
+        }
+        self.wanted = true;
+    }
+
+    pub(super) fn reserve(&mut self, claim: &Claim<'_>, now: Now) -> Result<Reserved, Shortfall> {
+        if !self.is_valid(now) {
+            return Err(Shortfall::Unavailable);
+        }
+        let now_ms = self.clock.tick(now);
+        let ids = self.open_all(claim.whose, now_ms, now.mono)?;
+        let mut parts: SmallVec<[Part; 4]> = SmallVec::new();
+        let mut waits = false;
+        for id in &ids {
+            let Some(account) = self.accounts.get_mut(id) else { continue };
+            account.used_at(now.mono);
+            match account.claim(claim, self.answered, self.concurrency_max, now.mono) {
+                Ok(pool) => parts.push(account.part(*id, pool, claim)),
+                Err(Verdict::Wait) => waits = true,
+                Err(Verdict::No(why)) => return Err(account.exceeded(why, claim, now_ms)),
+            }
+        }
+        if waits {
+            self.wanted = true;
+            return Err(Shortfall::Wait(self.next_sequence()));
+        }
+        Ok(self.hold(parts, claim, now_ms))
+    }
+
+    fn hold(&mut self, parts: SmallVec<[Part; 4]>, claim: &Claim<'_>, at_ms: i64) -> Reserved {
+        let mut remaining_nusd: Option<i64> = None;
+        for part in &parts {
+            let Some(account) = self.accounts.get_mut(&part.account) else { continue };
+            account.hold(part);
+            self.wanted |= account.wants_more(part.pool);
+            if part.dimension == Dimension::Usd && account.terms().hard {
+                let left = account.left(part.pool);
+                remaining_nusd = Some(remaining_nusd.map_or(left, |least| least.min(left)));
+            }
+        }
+        self.totals.pending = self.totals.pending.saturating_add(1);
+        self.totals.pending_nusd = self.totals.pending_nusd.saturating_add(claim.bound.nusd);
+        Reserved { parts, bound: claim.bound, at_ms, remaining_nusd }
+    }
+
+    pub(super) fn void(&mut self, reserved: &Reserved) {
+        for part in &reserved.parts {
+            if let Some(account) = self.accounts.get_mut(&part.account) {
+                account.free(part);
+            }
+        }
+        self.no_longer_pending(reserved);
+        self.totals.void = self.totals.void.saturating_add(1);
+    }
+
+    pub(super) fn settle(&mut self, reserved: &Reserved, settled: Settled) {
+        for (part, line) in reserved.parts.iter().zip(&settled.lines) {
+            if let Some(account) = self.accounts.get_mut(&part.account) {
+                account.spend(part, line.amount);
+            }
+        }
+        self.no_longer_pending(reserved);
+        let totals = &mut self.totals;
+        match settled.state {
+            EntryState::Posted => {
+                totals.settled = totals.settled.saturating_add(1);
+                totals.posted_nusd = totals.posted_nusd.saturating_add(settled.entry.cost_nusd);
+                let over = settled.entry.cost_nusd > reserved.bound.nusd;
+                totals.overshoots = totals.overshoots.saturating_add(u64::from(over));
+            }
+            EntryState::Suspense => {
+                totals.suspense = totals.suspense.saturating_add(1);
+                totals.suspense_nusd = totals.suspense_nusd.saturating_add(reserved.bound.nusd);
+            }
+        }
+        self.outbox.push_back(settled);
+    }
+
+    fn no_longer_pending(&mut self, reserved: &Reserved) {
+        debug_assert!(self.totals.pending > 0, "I-2: each reservation ends once");
+        self.totals.pending = self.totals.pending.saturating_sub(1);
+        self.totals.pending_nusd = self.totals.pending_nusd.saturating_sub(reserved.bound.nusd);
+    }
+
+    pub(super) fn is_valid(&self, now: Now) -> bool {
+        self.valid_until.is_none_or(|until| now.mono < until)
+    }
+
+    pub(super) fn valid_until(&mut self, until: Option<Duration>) {
+        self.valid_until = until;
+    }
+
+    pub(super) fn level(&self, whose: &Attribution) -> Level {
+        let levels = self.matching(whose).filter(|budget| budget.spec.hard).filter_map(|budget| {
+            let account = self.accounts.get(budget.current.get(&*instance(budget, whose))?)?;
+            Some(account.level())
+        });
+        levels.max().unwrap_or_default()
+    }
+
+    pub(super) fn needs_bound(&self, whose: &Attribution) -> bool {
+        self.matching(whose).any(|budget| {
+            let counted = !matches!(budget.spec.dimension, Dimension::Requests | Dimension::ToolCalls);
+            budget.spec.hard && counted
+        })
+    }
+
+    fn matching<'a>(&'a self, whose: &'a Attribution) -> impl Iterator<Item = &'a Budget> {
+        self.budgets.iter().filter(|budget| budget.spec.scope.matches(whose))
+    }
+
+    /// The accounts a request touches, opening those that are not open.
+    fn open_all(
+        &mut self,
+        whose: &Attribution,
+        now_ms: i64,
+        mono: Duration,
+    ) -> Result<SmallVec<[u64; 4]>, Shortfall> {
+        let mut ids = SmallVec::new();
+        for at in 0..self.budgets.len() {
+            let Some(budget) = self.budgets.get(at).filter(|b| b.spec.scope.matches(whose)) else { continue };
+            let scope = instance(budget, whose);
+            let open = budget.current.get(&*scope).copied();
+            let fits = |id: &u64| self.accounts.get(id).is_some_and(|account| account.holds(now_ms));
+            let id = match open.filter(fits) {
+                Some(id) => id,
+                None => self.open(at, scope, now_ms, mono)?,
+            };
+            if ids.len() == ACCOUNTS_PER_REQUEST_MAX {
+                return Err(Shortfall::TooManyAccounts);
+            }
+            ids.push(id);
+        }
+        Ok(ids)
+    }
+
+    /// Opens the account of a budget's scope in the window of now.
+    fn open(&mut self, at: usize, scope: Arc<str>, now_ms: i64, mono: Duration) -> Result<u64, Shortfall> {
+        if self.accounts.len() >= ACCOUNTS_MAX {
+            return Err(Shortfall::TooManyAccounts);
+        }
+        let Some(budget) = self.budgets.get_mut(at) else { return Err(Shortfall::TooManyAccounts) };
+        let spec = Arc::clone(&budget.spec);
+        let span = spec.window.span(now_ms);
+        let key =
+            AccountKey { budget: Arc::clone(&spec.id), scope: Arc::clone(&scope), start_ms: span.start_ms };
+        let key = Arc::new(key);
+        // One that is being closed may be opened again once that is done.
+        let id = if let Some(id) = self.by_key.get(&key) {
+            *id
+        } else {
+            self.next = self.next.saturating_add(1);
+            self.accounts.insert(self.next, Account::open(Arc::clone(&key), &spec, span, mono));
+            self.by_key.insert(key, self.next);
+            self.next
+        };
+        if let Some(before) = budget.current.insert(scope, id).filter(|before| *before != id)
+            && let Some(account) = self.accounts.get_mut(&before)
+        {
+            account.retire();
+        }
+        if let Some(account) = self.accounts.get_mut(&id) {
+            account.revive();
+        }
+        Ok(id)
+    }
+
+    /// The number of the report that carries what is asked for now.
+    fn next_sequence(&self) -> u64 {
+        self.sequence.saturating_add(1)
+    }
+
+    pub(super) fn report(&mut self, now: Now, all: bool) -> Arc<Report> {
+        if let Some(open) = &self.open {
+            return Arc::clone(open);
+        }
+        let now_ms = self.clock.tick(now);
+        self.close_idle(now_ms, now.mono);
+        self.sequence = self.next_sequence();
+        self.wanted = false;
+        let reports = self.accounts.values_mut().filter_map(|account| account.report(all, self.sequence));
+        let report = Arc::new(Report {
+            sequence: self.sequence,
+            now_ms,
+            accounts: reports.collect(),
+            settled: self.outbox.drain(..).collect(),
+        });
+        self.open = Some(Arc::clone(&report));
+        report
+    }
+
+    fn close_idle(&mut self, now_ms: i64, mono: Duration) {
+        for budget in &mut self.budgets {
+            budget.current.retain(|_, id| match self.accounts.get_mut(id) {
+                Some(account) if account.is_over(now_ms) || account.is_idle(mono, IDLE_MAX) => {
+                    account.retire();
+                    false
+                }
+                Some(_) => true,
+                None => false,
+            });
+        }
+    }
+
+    pub(super) fn answered(&mut self, answer: &Answer, now: Now) -> Vec<String> {
+        let Some(open) = self.open.take_if(|open| open.sequence == answer.sequence) else {
+            return Vec::new();
+        };
+        self.answered = answer.sequence;
+        for said in &answer.accounts {
+            self.hear(said, &open, now.mono);
+        }
+        open.settled.iter().map(|settled| settled.attempt.clone()).collect()
+    }
+
+    fn hear(&mut self, said: &AccountAnswer, open: &Report, mono: Duration) {
+        let Some(id) = self.by_key.get(&said.key).copied() else { return };
+        let Some(account) = self.accounts.get_mut(&id) else { return };
+        account.hear(said, mono);
+        let closed = open.accounts.iter().any(|account| account.closed && account.key == said.key);
+        if closed && account.reopen_or_end() {
+            self.accounts.remove(&id);
+            self.by_key.remove(&said.key);
+        }
+    }
+
+    pub(super) fn is_due(&self) -> bool {
+        self.wanted || !self.outbox.is_empty()
+    }
+
+    pub(super) fn accounts(&self) -> Vec<AccountView> {
+        self.accounts.values().map(Account::view).collect()
+    }
+
+    pub(super) fn budgets(&self) -> Vec<Arc<BudgetSpec>> {
+        self.budgets.iter().map(|budget| Arc::clone(&budget.spec)).collect()
+    }
+
+    pub(super) fn totals(&self) -> Totals {
+        self.totals
+    }
+
+    pub(super) fn time_ms(&mut self, now: Now) -> i64 {
+        self.clock.tick(now)
+    }
+
+    pub(super) fn clock_is_frozen(&self) -> bool {
+        self.clock.is_frozen()
+    }
+
+    pub(super) fn confirm_clock(&mut self, now: Now) {
+        self.clock.confirm(now);
+    }
+}
+
+fn instance(budget: &Budget, whose: &Attribution) -> Arc<str> {
+    match &budget.fixed {
+        Some(fixed) => Arc::clone(fixed),
+        None => budget.spec.scope.instance(whose).into(),
+    }
+}
+
+/// What one account says to a claim that it does not simply grant.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Verdict {
+    /// More may be had.
+    Wait,
+    /// There is no room.
+    No(Why),
+}
