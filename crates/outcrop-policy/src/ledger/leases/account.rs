@@ -34,6 +34,16 @@ impl Lease {
         self.granted.saturating_sub(self.spent).saturating_sub(self.pending)
     }
 
+    /// What is waited for beyond what is free: the least that would help somebody, and all of it.
+    fn asked(&mut self) -> (i64, i64) {
+        let (need, want) = (std::mem::take(&mut self.need), std::mem::take(&mut self.want));
+        if need == 0 {
+            return (0, 0);
+        }
+        let need = need.saturating_sub(self.free()).max(1);
+        (need, want.saturating_sub(self.free()).max(need))
+    }
+
     fn ask(&mut self, amount: i64) {
         let amount = amount.max(1);
         self.need = if self.need == 0 { amount } else { self.need.min(amount) };
@@ -322,7 +332,7 @@ impl Account {
             self.asked_in = sequence;
         }
         let leases = self.leases.each_mut().map(|lease| {
-            let (need, want) = (std::mem::take(&mut lease.need), std::mem::take(&mut lease.want));
+            let (need, want) = lease.asked();
             LeaseReport { spent: if closed { lease.granted } else { lease.spent }, need, want }
         });
         let pending = self.leases.iter().map(|lease| lease.pending).fold(0, i64::saturating_add);
