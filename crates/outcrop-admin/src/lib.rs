@@ -1,4 +1,5 @@
-//! The operator's view: health, metrics, paths, targets and decision records, on a socket of its own.
+//! The operator's view: health, metrics, paths, targets and decision records, on sockets of its own:
+//! one on loopback, one a file.
 //!
 //! It reads what the gateway shows through `View` and changes nothing. It knows nothing of the request
 //! path: the data plane never waits for it (I-4), and the admin listener runs on its own thread.
@@ -7,9 +8,11 @@
 mod exposition;
 mod listen;
 mod local;
+mod refusal;
 mod routes;
 pub mod view;
 
-pub use listen::{serve, serve_until};
+pub use listen::{Listener, serve, serve_until};
+pub use local::Door;
 pub use routes::router;
 pub use view::{PathView, Readiness, TargetView, View};

@@ -1,4 +1,5 @@
-//! The accept loop of the admin listener: HTTP/1.1, bounded in connections and in patience.
+//! The accept loop of the admin listener: HTTP/1.1, bounded in connections and in patience, on a TCP
+//! or a unix socket.
 //!
 //! It is our own because a ready-made one installs no timers: without them a handful of silent
 //! connections would keep an operator from looking in just when it matters.
@@ -13,7 +14,8 @@ use hyper::server::conn::http1;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::server::graceful::GracefulShutdown;
 use hyper_util::service::TowerToHyperService;
-use tokio::net::{TcpListener, TcpStream};
+use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::net::{TcpListener, TcpStream, UnixListener, UnixStream};
 use tokio::task::JoinSet;
 
 /// What one listener bears.
@@ -34,15 +36,40 @@ const HEAD_BYTES_MAX: usize = 16 * 1024;
 /// Pause after an error of `accept` (out of descriptors, usually), so that the loop does not spin.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
 
+/// A listening socket of either kind.
+pub trait Listener: Send + Sync {
+    /// Its connections.
+    type Socket: AsyncRead + AsyncWrite + Unpin + Send + 'static;
+
+    /// The next connection.
+    fn next(&self) -> impl Future<Output = io::Result<Self::Socket>> + Send;
+}
+
+impl Listener for TcpListener {
+    type Socket = TcpStream;
+
+    async fn next(&self) -> io::Result<TcpStream> {
+        self.accept().await.map(|(socket, _peer)| socket)
+    }
+}
+
+impl Listener for UnixListener {
+    type Socket = UnixStream;
+
+    async fn next(&self) -> io::Result<UnixStream> {
+        self.accept().await.map(|(socket, _peer)| socket)
+    }
+}
+
 /// Serves `router` on `listener`; ends only with an error of the listener.
-pub async fn serve(listener: TcpListener, router: Router) -> io::Result<()> {
+pub async fn serve(listener: impl Listener, router: Router) -> io::Result<()> {
     serve_until(listener, router, std::future::pending()).await
 }
 
 /// Serves `router` on `listener` until `stop`, then finishes the answers that run, at most a second
 /// long.
 pub async fn serve_until(
-    listener: TcpListener,
+    listener: impl Listener,
     router: Router,
     stop: impl Future<Output = ()>,
 ) -> io::Result<()> {
@@ -51,7 +78,7 @@ pub async fn serve_until(
 
 async fn within(
     limits: Limits,
-    listener: TcpListener,
+    listener: impl Listener,
     router: Router,
     stop: impl Future<Output = ()>,
 ) -> io::Result<()> {
@@ -79,9 +106,9 @@ async fn within(
 }
 
 /// The next connection; `None` if it was lost on the way.
-async fn accept(listener: &TcpListener) -> io::Result<Option<TcpStream>> {
-    match listener.accept().await {
-        Ok((socket, _peer)) => Ok(Some(socket)),
+async fn accept<L: Listener>(listener: &L) -> io::Result<Option<L::Socket>> {
+    match listener.next().await {
+        Ok(socket) => Ok(Some(socket)),
         // The socket does not listen, and will not.
         Err(error) if error.kind() == io::ErrorKind::InvalidInput => Err(error),
         Err(error) => {

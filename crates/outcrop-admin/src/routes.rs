@@ -7,10 +7,12 @@ use axum::http::header::{ACCEPT, CONTENT_TYPE};
 use axum::http::{HeaderMap, StatusCode};
 use axum::response::{IntoResponse, Response};
 use axum::routing::get;
-use axum::{Json, Router, middleware};
+use axum::{Extension, Json, Router, middleware};
 use serde::Deserialize;
 use serde_json::json;
 
+use crate::local::Door;
+use crate::refusal::refuse;
 use crate::view::View;
 use crate::{exposition, local};
 
@@ -30,8 +32,8 @@ const INDEX: &str = "Outcrop admin\n\n\
     /admin/v1/decisions?limit=N     newest decision records\n\
     /admin/v1/decisions/{id}        the record of one request (x-outcrop-request-id)\n";
 
-/// The admin listener's routes over `view`.
-pub fn router(view: Arc<dyn View>) -> Router {
+/// The admin listener's routes over `view` and what `more` adds, for requests that come in by `door`.
+pub fn router(view: Arc<dyn View>, more: Router, door: Door) -> Router {
     Router::new()
         .route("/", get(|| async { INDEX }))
         .route("/healthz", get(|| async { "ok\n" }))
@@ -42,9 +44,11 @@ pub fn router(view: Arc<dyn View>) -> Router {
         .route("/admin/v1/balance", get(|State(view): Shared| async move { Json(view.balance()) }))
         .route("/admin/v1/decisions", get(decisions))
         .route("/admin/v1/decisions/{request_id}", get(decision))
+        .with_state(view)
+        .merge(more)
         .fallback(unknown)
         .layer(middleware::from_fn(local::only))
-        .with_state(view)
+        .layer(Extension(door))
 }
 
 async fn readyz(State(view): Shared) -> Response {
@@ -89,8 +93,4 @@ async fn decision(State(view): Shared, Path(request_id): Path<String>) -> Respon
 
 async fn unknown() -> Response {
     refuse(StatusCode::NOT_FOUND, "There is nothing here; GET / lists what is.")
-}
-
-pub(crate) fn refuse(status: StatusCode, message: &str) -> Response {
-    (status, Json(json!({"error": {"message": message}}))).into_response()
 }

@@ -14,7 +14,7 @@ mod units;
 pub use check::{Checked, Listen, TlsFiles, check};
 pub use problem::{Problem, Problems};
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 /// Reads and checks a file.
 pub fn load(path: &Path) -> Result<Checked, Problems> {
@@ -30,6 +30,23 @@ pub fn parse(name: &str, text: &str) -> Result<Checked, Problems> {
     check(&raw).map_err(|found| Problems::located(name, text, found))
 }
 
+/// Name of the operator's socket where the file names none.
+const OPERATOR_SOCKET: &str = "outcrop.sock";
+
+/// The operator's socket of the gateway whose configuration is `file` and names it `named`.
+pub(crate) fn operator_socket(file: &Path, named: Option<&Path>) -> PathBuf {
+    let folder = file.parent().unwrap_or(Path::new(""));
+    folder.join(named.unwrap_or(Path::new(OPERATOR_SOCKET)))
+}
+
+/// The same, from the file itself; one that cannot be read names none.
+pub(crate) fn operator_socket_of(file: &Path) -> PathBuf {
+    let table = std::fs::read_to_string(file).ok().and_then(|text| text.parse::<toml::Table>().ok());
+    let named = table.as_ref().and_then(|table| table.get("listen")?.get("operator")?.as_str());
+    let named = named.and_then(|text| text::resolve(text.to_owned()).ok());
+    operator_socket(file, named.as_deref().map(Path::new))
+}
+
 /// The JSON schema of the file.
 pub fn schema() -> serde_json::Value {
     schemars::schema_for!(raw::Config).to_value()
@@ -42,4 +59,24 @@ pub(crate) fn pepper(file: &Path) -> Result<String, String> {
         return Err(format!("{}: the pepper must have at least 32 characters", file.display()));
     }
     Ok(text)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_operators_socket_is_found_even_when_the_file_is_wrong() {
+        let folder = tempfile::tempdir().unwrap();
+        let file = folder.path().join("outcrop.toml");
+        for (text, expected) in [
+            ("[listen]\noperator = \"/run/o.sock\"\nno_such_key = 1\n", PathBuf::from("/run/o.sock")),
+            ("[listen]\noperator = \"run/o.sock\"\n", folder.path().join("run/o.sock")),
+            ("[listen]\ndata = \"127.0.0.1:1\"\n", folder.path().join("outcrop.sock")),
+            ("][", folder.path().join("outcrop.sock")),
+        ] {
+            std::fs::write(&file, text).unwrap();
+            assert_eq!(operator_socket_of(&file), expected, "{text}");
+        }
+    }
 }

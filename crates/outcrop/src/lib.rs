@@ -20,6 +20,7 @@ mod demo;
 mod key;
 mod lab;
 mod logging;
+pub mod operator;
 mod reload;
 pub mod serve;
 pub mod snapshot;

@@ -16,10 +16,11 @@ use tokio_rustls::TlsAcceptor;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
+use crate::admin::{Socket, SocketError, Sockets};
 use crate::cli::{EX_UNAVAILABLE, refuse};
 use crate::config::Checked;
 use crate::view::GatewayView;
-use crate::{admin, logging, reload, snapshot, tls};
+use crate::{admin, config, logging, reload, snapshot, tls};
 
 /// Why a gateway does not start.
 #[derive(Debug, thiserror::Error)]
@@ -32,6 +33,9 @@ pub enum StartError {
         /// Why.
         error: io::Error,
     },
+    /// The operator's socket cannot be had.
+    #[error(transparent)]
+    Socket(#[from] SocketError),
     /// The certificate cannot be used.
     #[error("TLS: {0}")]
     Tls(String),
@@ -108,6 +112,7 @@ impl Running {
     pub fn start(checked: &Checked, file: Option<PathBuf>) -> Result<Self, StartError> {
         let data = bind(checked.listen.data)?;
         let admin = bind(checked.listen.admin)?;
+        let operator = operator_socket(checked.listen.operator.as_deref(), file.as_deref())?;
         let acceptor = match &checked.listen.tls {
             Some(files) => Some(tls::acceptor(files).map_err(StartError::Tls)?),
             None => None,
@@ -116,7 +121,8 @@ impl Running {
         let (drain, stop_admin) = (CancellationToken::new(), CancellationToken::new());
         let (data_address, admin_address) = (data.local_addr()?, admin.local_addr()?);
         let view = Arc::new(GatewayView { gateway: Arc::clone(&gateway), registry, drain: drain.clone() });
-        let admin_thread = admin::start(admin, view, stop_admin.clone())?;
+        let sockets = Sockets { network: admin, operator };
+        let admin_thread = admin::start(sockets, view, axum::Router::new(), stop_admin.clone())?;
         if let Some(file) = file {
             gateway.background.spawn(reload::watch(Arc::clone(&gateway), file, drain.clone()));
         }
@@ -148,6 +154,23 @@ impl Running {
             tracing::error!("the admin listener had failed");
         }
         finished
+    }
+}
+
+/// The operator's socket: where the file says, else beside it. Without a file only a named one is
+/// made. A folder that takes no socket is an error only where it was named.
+fn operator_socket(named: Option<&Path>, file: Option<&Path>) -> Result<Option<Socket>, SocketError> {
+    let path = match (named, file) {
+        (None, None) => return Ok(None),
+        (named, file) => config::operator_socket(file.unwrap_or(Path::new("")), named),
+    };
+    match Socket::bind(&path) {
+        Ok(socket) => Ok(Some(socket)),
+        Err(error @ SocketError::System { .. }) if named.is_none() => {
+            tracing::warn!(%error, "there is no operator's socket; the operator's commands will not work");
+            Ok(None)
+        }
+        Err(error) => Err(error),
     }
 }
 

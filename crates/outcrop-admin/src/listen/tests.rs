@@ -3,6 +3,7 @@
 use std::net::SocketAddr;
 use std::sync::Arc;
 
+use axum::Extension;
 use outcrop_core::decision::Decision;
 use outcrop_policy::book::Balance;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -10,7 +11,7 @@ use tokio::sync::{Notify, oneshot};
 use tokio::time::Instant;
 
 use super::*;
-use crate::{PathView, Readiness, TargetView, View, router};
+use crate::{Door, PathView, Readiness, TargetView, View, router};
 
 struct Nothing;
 
@@ -43,7 +44,8 @@ async fn start(limits: Limits) -> (SocketAddr, JoinSet<io::Result<()>>) {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = listener.local_addr().unwrap();
     let mut tasks = JoinSet::new();
-    tasks.spawn(within(limits, listener, router(Arc::new(Nothing)), std::future::pending()));
+    let router = router(Arc::new(Nothing), Router::new(), Door::Network);
+    tasks.spawn(within(limits, listener, router, std::future::pending()));
     (address, tasks)
 }
 
@@ -101,6 +103,24 @@ async fn pages_from_elsewhere_are_refused() {
         "GET http://rebound.example/metrics HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\n\r\n";
     let answer = rest(send(address, absolute).await).await;
     assert!(answer.starts_with("HTTP/1.1 403 "), "{answer}");
+}
+
+#[tokio::test]
+async fn the_operators_socket_asks_for_no_name_and_says_which_door_it_is() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("socket");
+    let listener = UnixListener::bind(&file).unwrap();
+    let which = |Extension(door): Extension<Door>| async move { format!("{door:?}") };
+    let more = Router::new().route("/which", axum::routing::get(which));
+    let mut tasks = JoinSet::new();
+    let router = router(Arc::new(Nothing), more, Door::Operator);
+    tasks.spawn(within(LIMITS, listener, router, std::future::pending()));
+    let mut stream = UnixStream::connect(&file).await.unwrap();
+    let head = "GET /which HTTP/1.1\r\nhost: outcrop.example\r\nconnection: close\r\n\r\n";
+    stream.write_all(head.as_bytes()).await.unwrap();
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer).await.unwrap();
+    assert!(answer.starts_with("HTTP/1.1 200 ") && answer.ends_with("Operator"), "{answer}");
 }
 
 #[tokio::test(start_paused = true)]

@@ -46,6 +46,8 @@ pub struct Listen {
     pub data: SocketAddr,
     /// The operator's.
     pub admin: SocketAddr,
+    /// The operator's unix socket, as the file names it.
+    pub operator: Option<PathBuf>,
     /// Certificate and key of the data listener.
     pub tls: Option<TlsFiles>,
     /// Limits on connections.
@@ -165,7 +167,8 @@ fn listen(raw: &raw::Config, findings: &mut Findings) -> Listen {
         write_stall_max: findings.duration(raw.limits.reader_stall_max.as_ref(), defaults.write_stall_max),
         ..defaults
     };
-    Listen { data, admin, tls, limits }
+    let operator = raw.listen.operator.as_ref().map(|path| path.0.clone().into());
+    Listen { data, admin, operator, tls, limits }
 }
 
 fn auth(raw: &raw::Config, listen: &Listen, findings: &mut Findings) -> (Auth, bool) {

@@ -52,6 +52,10 @@ pub struct Listen {
     /// Health, metrics and the operator's API. Default `127.0.0.1:9090`; loopback only.
     #[schemars(with = "Option<String>")]
     pub admin: Option<Spanned<Text>>,
+    /// The operator's unix socket, for the commands of this machine. Default `outcrop.sock`; relative to
+    /// the folder of this file.
+    #[schemars(with = "Option<String>")]
+    pub operator: Option<Text>,
     /// Certificate chain (PEM file) for the data listener; with `tls_key` it speaks TLS.
     #[schemars(with = "Option<String>")]
     pub tls_cert: Option<Spanned<Text>>,

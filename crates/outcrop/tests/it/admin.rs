@@ -5,10 +5,35 @@ use std::collections::{BTreeMap, BTreeSet};
 use outcrop_lab::script::{Fault, FaultKind};
 use serde_json::{Value, json};
 
+use http::Method;
+
 use crate::{
     api::{APIS, Api},
-    house::House,
+    client,
+    house::{House, Setup, within},
 };
+
+#[tokio::test]
+async fn the_operators_socket_answers_and_goes_with_the_gateway() {
+    let folder = tempfile::tempdir().unwrap();
+    let socket = folder.path().join("outcrop.sock");
+    let listen = format!("operator = {socket:?}");
+    let house = House::set_up(Setup { listen, ..Setup::default() }).await;
+    let mode = std::os::unix::fs::MetadataExt::mode(&std::fs::metadata(&socket).unwrap());
+    assert_eq!(mode & 0o777, 0o600, "it is the operator's alone");
+    let headers = [("host", "elsewhere.example")];
+    let answer = client::send_unix(&socket, Method::GET, "/admin/v1/paths", &headers, "").await.unwrap();
+    assert_eq!(answer.status, 200, "{answer:?}");
+    assert_eq!(answer.json(), house.admin("/admin/v1/paths").await.json());
+    let at = socket.clone();
+    let asking = move || outcrop::operator::call(&at, Method::GET, "/admin/v1/nothing", None);
+    let asked = within("the client", tokio::task::spawn_blocking(asking)).await.unwrap();
+    assert_eq!(asked.unwrap_err().exit_code(), 64, "the client of the commands understands it");
+    let House { lab, running } = house;
+    assert!(within("the drain", running.stop()).await);
+    assert!(!socket.exists(), "no file is left");
+    drop(lab);
+}
 
 #[tokio::test]
 async fn a_gateway_is_alive_and_ready() {

@@ -1,6 +1,6 @@
 //! Clients that interpret nothing: HTTP/1.1 and HTTP/2 with one connection per request, and bare bytes.
 
-use std::net::SocketAddr;
+use std::{net::SocketAddr, path::Path};
 
 use bytes::Bytes;
 use http::{HeaderMap, Method, Request, Response};
@@ -13,7 +13,7 @@ use hyper_util::rt::{TokioExecutor, TokioIo};
 use serde_json::Value;
 use tokio::{
     io::{AsyncReadExt as _, AsyncWriteExt as _},
-    net::TcpStream,
+    net::{TcpStream, UnixStream},
 };
 
 /// What came back, as far as it came.
@@ -69,6 +69,23 @@ pub(crate) async fn send(
     body: impl Into<Bytes>,
 ) -> Result<Answer, String> {
     Ok(read(open(address, method, path, headers, body).await?).await)
+}
+
+/// Sends a request to a unix socket and reads the answer to its end.
+pub(crate) async fn send_unix(
+    socket: &Path,
+    method: Method,
+    path: &str,
+    headers: &[(&str, &str)],
+    body: impl Into<Bytes>,
+) -> Result<Answer, String> {
+    let stream = UnixStream::connect(socket).await.map_err(|error| format!("connect: {error}"))?;
+    let (mut sender, connection) =
+        http1::handshake(TokioIo::new(stream)).await.map_err(|error| error.to_string())?;
+    tokio::spawn(connection);
+    let request = request(method, path.to_owned(), headers, body.into());
+    let answer = sender.send_request(request).await.map_err(|error| format!("answer: {error}"))?;
+    Ok(read(answer).await)
 }
 
 /// A connection that speaks HTTP/2 from its first byte.

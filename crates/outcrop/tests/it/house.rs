@@ -42,6 +42,8 @@ const PATIENCE: Duration = Duration::from_secs(20);
 pub(crate) struct Setup {
     /// Contents of `[auth]`.
     pub(crate) auth: String,
+    /// Further lines of `[listen]`.
+    pub(crate) listen: String,
     /// Contents of `[limits]`.
     pub(crate) limits: String,
     /// Further lines of the path `desk`.
@@ -56,6 +58,7 @@ impl Default for Setup {
     fn default() -> Self {
         Self {
             auth: "mode = \"open\"".to_owned(),
+            listen: String::new(),
             limits: String::new(),
             desk: "effect = \"read_only\"".to_owned(),
             more: String::new(),
@@ -226,12 +229,13 @@ pub(crate) async fn eventually<T>(what: &str, mut ask: impl AsyncFnMut() -> Opti
 
 fn text(lab: &Lab, setup: &Setup) -> String {
     let url = |name: &str| lab.url(name).unwrap();
-    let Setup { auth, limits, desk, more, .. } = setup;
+    let Setup { auth, listen, limits, desk, more, .. } = setup;
     format!(
         r#"
         [listen]
         data = "127.0.0.1:0"
         admin = "127.0.0.1:0"
+        {listen}
         [auth]
         {auth}
         [limits]

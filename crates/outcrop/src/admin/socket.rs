@@ -1,0 +1,143 @@
+//! The operator's unix socket: whoever may open the file is the operator.
+//!
+//! The file is there with mode 0600 before anybody can connect, the one that a dead process left is
+//! replaced, that of a living one is not, and it goes with its process.
+
+use std::fs::{self, File, Permissions};
+use std::io;
+use std::os::unix::fs::{FileTypeExt, MetadataExt, PermissionsExt};
+use std::os::unix::net::{UnixListener, UnixStream};
+use std::path::{Path, PathBuf};
+
+/// Connections that may wait in the kernel's queue.
+const BACKLOG: i32 = 64;
+
+/// Why there is no operator's socket.
+#[derive(Debug, thiserror::Error)]
+pub enum SocketError {
+    /// Another process serves it.
+    #[error(
+        "another gateway already serves {}; stop it, or give this one a socket of its own \
+         (`operator` in [listen])", .0.display()
+    )]
+    Taken(PathBuf),
+    /// Something else has that name.
+    #[error("{} is there and is no socket; name another file (`operator` in [listen])", .0.display())]
+    Occupied(PathBuf),
+    /// The system refuses.
+    #[error("the operator's socket {} cannot be made: {error} (`operator` in [listen])", .path.display())]
+    System {
+        /// Which.
+        path: PathBuf,
+        /// Why.
+        error: io::Error,
+    },
+}
+
+/// The socket; dropping it removes its file.
+#[derive(Debug)]
+pub(crate) struct Socket {
+    listener: UnixListener,
+    path: PathBuf,
+    // Device and inode: a file that somebody else put there later stays.
+    identity: (u64, u64),
+}
+
+impl Socket {
+    /// Makes the socket and listens.
+    pub(crate) fn bind(path: &Path) -> Result<Self, SocketError> {
+        let system = |error| SocketError::System { path: path.to_owned(), error };
+        // Of two processes that start at once, one looks after the other has finished. A folder that
+        // cannot be locked is no reason to do without the socket.
+        let folder = path.parent().filter(|p| !p.as_os_str().is_empty()).unwrap_or(Path::new("."));
+        let lock = File::open(folder).map_err(system)?;
+        let _ = lock.lock();
+        clear(path)?;
+        Self::listen(path).map_err(system)
+    }
+
+    fn listen(path: &Path) -> io::Result<Self> {
+        let socket = socket2::Socket::new(socket2::Domain::UNIX, socket2::Type::STREAM, None)?;
+        socket.set_nonblocking(true)?;
+        socket.bind(&socket2::SockAddr::unix(path)?)?;
+        // Nobody is let in before `listen`.
+        fs::set_permissions(path, Permissions::from_mode(0o600))?;
+        socket.listen(BACKLOG)?;
+        let identity = identity(path)?;
+        Ok(Self {
+            listener: UnixListener::from(std::os::fd::OwnedFd::from(socket)),
+            path: path.to_owned(),
+            identity,
+        })
+    }
+
+    /// The listener, for the runtime that this is called in.
+    pub(crate) fn listener(&self) -> io::Result<tokio::net::UnixListener> {
+        tokio::net::UnixListener::from_std(self.listener.try_clone()?)
+    }
+}
+
+impl Drop for Socket {
+    fn drop(&mut self) {
+        if identity(&self.path).is_ok_and(|there| there == self.identity) {
+            // Whatever stays is replaced at the next start.
+            let _ = fs::remove_file(&self.path);
+        }
+    }
+}
+
+fn identity(path: &Path) -> io::Result<(u64, u64)> {
+    fs::symlink_metadata(path).map(|there| (there.dev(), there.ino()))
+}
+
+/// Removes the socket of a process that is gone.
+fn clear(path: &Path) -> Result<(), SocketError> {
+    let system = |error| SocketError::System { path: path.to_owned(), error };
+    let there = match fs::symlink_metadata(path) {
+        Ok(there) => there,
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
+        Err(error) => return Err(system(error)),
+    };
+    if !there.file_type().is_socket() {
+        return Err(SocketError::Occupied(path.to_owned()));
+    }
+    match UnixStream::connect(path) {
+        Err(error) if error.kind() == io::ErrorKind::ConnectionRefused => {
+            fs::remove_file(path).map_err(system)
+        }
+        // A full queue or a missing permission: somebody is there all the same.
+        Ok(_) | Err(_) => Err(SocketError::Taken(path.to_owned())),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_dead_sockets_file_is_replaced_and_a_living_ones_is_not() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("outcrop.sock");
+        drop(UnixListener::bind(&path).unwrap());
+        assert!(path.exists(), "a dead process leaves its file");
+        let socket = Socket::bind(&path).unwrap();
+        assert_eq!(fs::metadata(&path).unwrap().mode() & 0o777, 0o600);
+        assert!(matches!(Socket::bind(&path), Err(SocketError::Taken(_))));
+        drop(socket);
+        assert!(!path.exists(), "it goes with its process");
+    }
+
+    #[test]
+    fn what_is_no_socket_of_ours_stays() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("outcrop.sock");
+        fs::write(&path, "mine").unwrap();
+        assert!(matches!(Socket::bind(&path), Err(SocketError::Occupied(_))));
+        fs::remove_file(&path).unwrap();
+        let socket = Socket::bind(&path).unwrap();
+        fs::remove_file(&path).unwrap();
+        fs::write(&path, "mine").unwrap();
+        drop(socket);
+        assert_eq!(fs::read_to_string(&path).unwrap(), "mine");
+    }
+}
