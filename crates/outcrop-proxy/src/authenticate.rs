@@ -12,14 +12,19 @@ use http::header::AUTHORIZATION;
 use http::request::Parts;
 use outcrop_core::failure::{Code, Failure};
 use outcrop_policy::Residency;
+use outcrop_policy::scope::Attribution;
 
-use crate::headers;
+use crate::headers::{self, Wishes};
 
 /// Authenticated origin of a request.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Caller {
     /// Name of the key; `anonymous` in open mode.
     pub name: Arc<str>,
+    /// Team of the key; empty is none.
+    pub team: Arc<str>,
+    /// Organisation of the key; empty is none.
+    pub org: Arc<str>,
     /// Aliases it may use; `None` is all.
     pub models: Option<Arc<[Box<str>]>>,
     /// Residency its requests must keep.
@@ -33,6 +38,18 @@ impl Caller {
     pub fn may_use(&self, model: &str, is_alias: bool) -> bool {
         let listed = self.models.as_ref().is_none_or(|models| models.iter().any(|m| **m == *model));
         listed && (is_alias || self.raw_ids)
+    }
+
+    /// Whose a request of this caller is, as far as its head says.
+    pub(crate) fn attribution(&self, wishes: &Wishes) -> Attribution {
+        Attribution {
+            org: Arc::clone(&self.org),
+            team: Arc::clone(&self.team),
+            key: Arc::clone(&self.name),
+            user: Arc::clone(&wishes.user),
+            run: Arc::clone(&wishes.run),
+            ..Attribution::default()
+        }
     }
 }
 
@@ -138,7 +155,14 @@ mod tests {
 
     fn ring() -> Keyring {
         let mut ring = Keyring::new(b"pepper");
-        let caller = Caller { name: "ci".into(), models: None, residency: None, raw_ids: false };
+        let caller = Caller {
+            name: "ci".into(),
+            team: "blue".into(),
+            org: "".into(),
+            models: None,
+            residency: None,
+            raw_ids: false,
+        };
         let hash = ring.hash("oc_abc_secret");
         ring.insert("oc_abc", hash, caller);
         ring

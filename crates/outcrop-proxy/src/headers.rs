@@ -3,6 +3,7 @@
 //! A header can narrow what policy allows, never widen it. Nothing is copied to an upstream but the
 //! short list at the end of this file.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use http::request::Parts;
@@ -11,6 +12,7 @@ use outcrop_core::Priority;
 use outcrop_core::failure::{Code, Failure};
 use outcrop_policy::Residency;
 use outcrop_policy::local::{is_local_page, is_loopback_host};
+use outcrop_policy::scope::Attribution;
 
 /// What a request wishes for beside its body.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -20,6 +22,9 @@ pub(crate) struct Wishes {
     pub(crate) deadline: Option<Duration>,
     pub(crate) residency: Option<Residency>,
     pub(crate) path: Option<String>,
+    /// End user and run, for attribution; empty is none.
+    pub(crate) user: Arc<str>,
+    pub(crate) run: Arc<str>,
 }
 
 impl Wishes {
@@ -34,12 +39,20 @@ impl Wishes {
             deadline: [deadline, sdk_deadline(headers, now_unix)].into_iter().flatten().min(),
             residency: own("x-outcrop-residency").map(residency).transpose()?,
             path: own("x-outcrop-path").map(str::to_owned),
+            user: name(headers, "x-outcrop-user"),
+            run: name(headers, "x-outcrop-run"),
         })
     }
 }
 
 fn text<'a>(headers: &'a HeaderMap, name: &str) -> Option<&'a str> {
     headers.get(name).and_then(|v| v.to_str().ok()).map(str::trim)
+}
+
+/// A name that a caller gives; unlike other headers it may be of any script.
+fn name(headers: &HeaderMap, header: &str) -> Arc<str> {
+    let given = headers.get(header).map_or(&b""[..], HeaderValue::as_bytes);
+    Attribution::value(String::from_utf8_lossy(given).trim())
 }
 
 fn invalid(message: String) -> Failure {
@@ -196,6 +209,15 @@ mod tests {
             let failure = Wishes::read(&headers(&[(name, value)]), Duration::ZERO).unwrap_err();
             assert!(failure.message.contains(name), "{}", failure.message);
         }
+    }
+
+    #[test]
+    fn users_and_runs_have_names_of_any_script() {
+        let mut sent = headers(&[("x-outcrop-run", " nightly ")]);
+        sent.insert("x-outcrop-user", HeaderValue::from_bytes("j\u{fc}rgen".as_bytes()).unwrap());
+        let wishes = Wishes::read(&sent, Duration::ZERO).unwrap();
+        assert_eq!((&*wishes.user, &*wishes.run), ("j\u{fc}rgen", "nightly"));
+        assert_eq!(&*Wishes::read(&headers(&[]), Duration::ZERO).unwrap().user, "");
     }
 
     #[test]

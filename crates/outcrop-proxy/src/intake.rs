@@ -8,11 +8,13 @@ use http::{HeaderName, HeaderValue};
 use http_body::Body;
 use hyper::body::Incoming;
 use outcrop_core::failure::{Code, Failure};
+use outcrop_policy::scope::Attribution;
 use outcrop_wire::{Envelope, Rejection, Route};
 use tokio::sync::OwnedSemaphorePermit;
 use tokio::time::{Instant, timeout_at};
 
 use crate::admit::overloaded;
+use crate::authenticate::Caller;
 use crate::body;
 use crate::gateway::{Gateway, Limits};
 use crate::headers::{self, Wishes};
@@ -28,6 +30,17 @@ pub struct Call {
     pub travelling: Vec<(HeaderName, HeaderValue)>,
     // Its share of the memory for bodies.
     room_held: Option<OwnedSemaphorePermit>,
+}
+
+impl Call {
+    /// Whose it is and what it asks; path and region come with a target.
+    pub fn attribution(&self, caller: &Caller, operation: &str) -> Attribution {
+        Attribution {
+            model: Attribution::value(&self.envelope.model),
+            operation: Arc::from(operation),
+            ..caller.attribution(&self.wishes)
+        }
+    }
 }
 
 /// Reads a request that asks a model, until `deadline` at the longest.

@@ -183,6 +183,8 @@ fn auth(raw: &raw::Config, listen: &Listen, findings: &mut Findings) -> (Auth, b
         }
         let caller = Caller {
             name: "anonymous".into(),
+            team: "".into(),
+            org: "".into(),
             models: None,
             residency: None,
             raw_ids: raw.auth.raw_models.unwrap_or(true),
@@ -246,6 +248,8 @@ fn caller(key: &raw::Key, raw: &raw::Config, findings: &mut Findings) -> Caller 
     });
     Caller {
         name: key.name.get_ref().0.as_str().into(),
+        team: key.team.as_deref().unwrap_or("").into(),
+        org: key.org.as_deref().unwrap_or("").into(),
         models,
         residency: key.residency,
         raw_ids: key.raw_models.unwrap_or(false),

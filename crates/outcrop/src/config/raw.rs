@@ -319,9 +319,12 @@ pub struct Key {
     /// As printed by `outcrop key new`.
     #[schemars(with = "String")]
     pub hash: Spanned<Text>,
-    /// Team, shown to operators.
+    /// Team: budgets, limits and stops can speak of it.
     #[schemars(with = "Option<String>")]
     pub team: Option<Text>,
+    /// Organisation, likewise.
+    #[schemars(with = "Option<String>")]
+    pub org: Option<Text>,
     /// Aliases it may use. Default: all.
     #[schemars(with = "Option<Vec<String>>")]
     pub models: Option<Spanned<Vec<Text>>>,
