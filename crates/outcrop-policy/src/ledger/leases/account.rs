@@ -175,16 +175,16 @@ impl Account {
         if self.life != Life::Open || self.answered_at.is_none() {
             return Err(Verdict::Wait);
         }
-        if !self.terms.hard {
+        let amount = claim.bound.of(self.terms.dimension);
+        if !self.terms.hard || amount == 0 {
             return Ok(Pool::Ordinary);
         }
         if self.is_over_limit() {
             return Err(Verdict::No(Why::Full));
         }
         self.check_pressure(claim.priority, concurrency_max)?;
-        let amount = claim.bound.of(self.terms.dimension);
         let [ordinary, emergency] = self.leases;
-        if amount == 0 || ordinary.free() >= amount {
+        if ordinary.free() >= amount {
             return Ok(Pool::Ordinary);
         }
         let urgent = claim.priority == Priority::Emergency;
