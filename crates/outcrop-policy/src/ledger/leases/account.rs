@@ -74,8 +74,10 @@ pub(super) struct Account {
     open: usize,
     balance: Balance,
     pressure: Pressure,
-    // When the allocator last answered for it; `None` before the first time.
-    answered_at: Option<Duration>,
+    // Whether the allocator has answered for it.
+    known: bool,
+    // When it did so under the limit in force.
+    heard_at: Option<Duration>,
     // The first report whose answer speaks of everything asked for so far.
     asked_in: u64,
     used: Duration,
@@ -101,7 +103,8 @@ impl Account {
             open: 0,
             balance: Balance { limit: spec.limit, ..Balance::default() },
             pressure: Pressure::default(),
-            answered_at: None,
+            known: false,
+            heard_at: None,
             asked_in: 0,
             used: mono,
             changed: true,
@@ -134,6 +137,7 @@ impl Account {
 
     pub(super) fn limit_is(&mut self, spec: &BudgetSpec) {
         (self.terms.limit, self.terms.carve_out, self.terms.hard) = (spec.limit, spec.carve_out, spec.hard);
+        self.heard_at = None;
         self.changed = true;
     }
 
@@ -158,7 +162,7 @@ impl Account {
         if wanted {
             self.life = Life::Open;
             self.leases = [Lease::default(); 2];
-            self.answered_at = None;
+            (self.known, self.heard_at) = (false, None);
             self.changed = true;
         }
         !wanted
@@ -172,7 +176,7 @@ impl Account {
         concurrency_max: usize,
         mono: Duration,
     ) -> Result<Pool, Verdict> {
-        if self.life != Life::Open || self.answered_at.is_none() {
+        if self.life != Life::Open || !self.known {
             return Err(Verdict::Wait);
         }
         let amount = claim.bound.of(self.terms.dimension);
@@ -234,7 +238,7 @@ impl Account {
         let Some(lease) = self.leases.get(pool.index()) else { return true };
         let enough = lease.free().saturating_add(lease.available) >= amount;
         let heard = claim.waited.is_some_and(|ticket| answered >= ticket && self.asked_in <= answered);
-        let fresh = self.answered_at.is_some_and(|at| mono.saturating_sub(at) < EXHAUSTED_FOR);
+        let fresh = self.heard_at.is_some_and(|at| mono.saturating_sub(at) < EXHAUSTED_FOR);
         !enough && (heard || fresh)
     }
 
@@ -347,7 +351,7 @@ impl Account {
 
     pub(super) fn hear(&mut self, said: &AccountAnswer, mono: Duration) {
         self.balance = said.balance;
-        self.answered_at = Some(mono);
+        (self.known, self.heard_at) = (true, Some(mono));
         for ((lease, granted), available) in self.leases.iter_mut().zip(said.granted).zip(said.available) {
             lease.granted = lease.granted.max(granted);
             lease.available = available;
