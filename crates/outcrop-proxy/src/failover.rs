@@ -11,7 +11,7 @@ use outcrop_core::failure::{Class, Code, Failure, Reason};
 use outcrop_core::path::Effect;
 use outcrop_core::{AttemptId, Protocol};
 use outcrop_policy::route::{ATTEMPTS_MAX, Choice, Plan, TargetSpec, target_name};
-use outcrop_upstream::{Answer, AnswerBody, AnswerStream, Attempt, Whole};
+use outcrop_upstream::{Answer, AnswerBody, AnswerStream, Attempt, Dispatch, Whole};
 use outcrop_wire::{Item, TargetModel};
 use tokio::time::{Instant, timeout_at};
 
@@ -157,6 +157,7 @@ async fn open(
         model,
         deadline: by,
         headers: &exchange.call.travelling,
+        dispatch: &Dispatch::untold(),
     };
     // Boxed: the largest future of an exchange is gone once the answer has begun.
     let mut answer = Box::pin(path.attempt(attempt)).await?;

@@ -74,7 +74,7 @@ impl AnthropicPath {
             }
         }
         headers.entry(VERSION).or_insert(VERSION_DEFAULT);
-        let response = self.client.send(request, attempt.deadline).await?;
+        let response = self.client.send(request, attempt.dispatch, attempt.deadline).await?;
         call::read(response, protocol, &attempt, &self.tasks).await
     }
 }

@@ -9,7 +9,7 @@ use outcrop_core::{AttemptId, Protocol, Reply};
 use outcrop_wire::{Envelope, TargetModel};
 use tokio::time::Instant;
 
-use crate::AnswerStream;
+use crate::{AnswerStream, Dispatch};
 
 /// One try at one target.
 #[derive(Debug, Clone, Copy)]
@@ -25,6 +25,8 @@ pub struct Attempt<'a> {
     pub deadline: Instant,
     /// Caller headers that the intake picked; each kind of path forwards only those it knows.
     pub headers: &'a [(HeaderName, HeaderValue)],
+    /// Told right before its first byte leaves.
+    pub dispatch: &'a Dispatch,
 }
 
 /// What came back.

@@ -126,7 +126,7 @@ impl BedrockPath {
                 });
             }
             let issued = self.authorize(&mut request, &body, attempt).await?;
-            let response = self.client.send(request, attempt.deadline).await?;
+            let response = self.client.send(request, attempt.dispatch, attempt.deadline).await?;
             if response.status().is_success() {
                 return Ok(response);
             }

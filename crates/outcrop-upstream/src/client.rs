@@ -23,6 +23,7 @@ use url::Url;
 
 use crate::connect::Connector;
 use crate::connect::tls::TlsConfigs;
+use crate::dispatch::{Dispatch, Parting};
 use crate::{BuildError, Connect, outcome};
 
 /// Idle connections kept per upstream.
@@ -35,7 +36,7 @@ const LATE_MARGIN: Duration = Duration::from_millis(2);
 /// One pool of connections to one upstream.
 #[derive(Clone)]
 pub(crate) struct HttpClient {
-    pool: Client<Connector, Full<Bytes>>,
+    pool: Client<Connector, Parting>,
     http2: bool,
 }
 
@@ -70,12 +71,14 @@ impl HttpClient {
         Ok(Self { pool, http2: connect.http2 })
     }
 
-    /// Sends a request and waits for the head of its answer.
+    /// Sends a request and waits for the head of its answer. `dispatch` hears of it when it leaves.
     pub(crate) async fn send(
         &self,
-        mut request: Request<Full<Bytes>>,
+        request: Request<Full<Bytes>>,
+        dispatch: &Dispatch,
         deadline: Instant,
     ) -> Result<Response<Incoming>, Failure> {
+        let mut request = request.map(|body| Parting::new(body, dispatch.clone()));
         let suspicion =
             self.http2.then(|| Suspicion { connection: capture_connection(&mut request), deadline });
         let sent = timeout_at(deadline, self.pool.request(request)).await;

@@ -15,6 +15,7 @@
 )]
 
 pub mod attempt;
+pub mod dispatch;
 pub mod path;
 pub mod spec;
 pub mod stream;
@@ -34,6 +35,7 @@ mod outcome;
 mod want;
 
 pub use attempt::{Answer, AnswerBody, Attempt, Whole};
+pub use dispatch::Dispatch;
 pub use path::Path;
 pub use spec::{
     BedrockSpec, Connect, CredentialSpec, HttpSpec, KindSpec, McpSpec, McpTransport, PathSpec, Progress,

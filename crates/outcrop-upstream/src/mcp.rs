@@ -43,7 +43,9 @@ use self::http::McpHttp;
 use self::live::{Endpoint, Live};
 use self::outcome::CallError;
 use crate::client::HttpClient;
-use crate::{Answer, AnswerBody, AnswerStream, Attempt, BuildError, McpSpec, McpTransport, PathSpec, Whole};
+use crate::{
+    Answer, AnswerBody, AnswerStream, Attempt, BuildError, Dispatch, McpSpec, McpTransport, PathSpec, Whole,
+};
 
 /// Largest message of a server.
 pub(crate) const MESSAGE_BYTES_MAX: usize = 4 * 1024 * 1024;
@@ -59,6 +61,15 @@ pub struct McpPath {
     call_timeout_max: Duration,
     tasks: TaskTracker,
     listed: Mutex<Option<(Instant, Arc<Catalogue>)>>,
+}
+
+/// How a call is sent.
+#[derive(Clone, Copy)]
+struct Sending<'a> {
+    dispatch: &'a Dispatch,
+    limit: Instant,
+    // Whether it may be sent again when its session was lost.
+    repeatable: bool,
 }
 
 impl McpPath {
@@ -87,7 +98,9 @@ impl McpPath {
         let limit = attempt.deadline.min(call_limit);
         let streams = attempt.envelope.stream;
         let repeatable = self.codec.effect().may_repeat();
-        let (mut call, first) = self.dispatch(&self.tool, Some(arguments), limit, repeatable).await?;
+        let (mut call, first) = self
+            .send(&self.tool, Some(arguments), Sending { dispatch: attempt.dispatch, limit, repeatable })
+            .await?;
         let body = match first {
             First::Text(text) if streams => {
                 // The attempt's deadline is for its first content; the relay times the rest.
@@ -138,10 +151,11 @@ impl McpPath {
         &self,
         tool: &str,
         arguments: Option<JsonObject>,
+        dispatch: &Dispatch,
         deadline: Instant,
     ) -> Result<CallToolResult, Failure> {
         let limit = deadline.min(Instant::now() + self.call_timeout_max);
-        match self.dispatch(tool, arguments, limit, false).await? {
+        match self.send(tool, arguments, Sending { dispatch, limit, repeatable: false }).await? {
             (_, First::Done(result)) => Ok(result),
             (call, First::Text(_)) => finish(call).await,
         }
@@ -163,16 +177,17 @@ impl McpPath {
 
     /// Sends a call and waits for its first word. A lost session is made anew, and the call sent
     /// again only if that is harmless.
-    async fn dispatch(
+    async fn send(
         &self,
         tool: &str,
         arguments: Option<JsonObject>,
-        limit: Instant,
-        repeatable: bool,
+        sending: Sending<'_>,
     ) -> Result<(Call, First), Failure> {
+        let Sending { dispatch, limit, repeatable } = sending;
         let mut repeats = u8::from(repeatable);
         loop {
             let live = self.connection.live(limit).await?;
+            dispatch.leave()?;
             let arguments = arguments.clone();
             let mut call = Call::start(live, tool, arguments, limit, &self.tasks).await?;
             match first(&mut call).await {

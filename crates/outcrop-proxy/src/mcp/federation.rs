@@ -13,8 +13,8 @@ use outcrop_core::PathKind;
 use outcrop_core::failure::{Code, Failure};
 use outcrop_policy::Residency;
 use outcrop_policy::residency::Place;
-use outcrop_upstream::Path;
 use outcrop_upstream::mcp::{Catalogue, McpPath};
+use outcrop_upstream::{Dispatch, Path};
 use rmcp::model::{CallToolResult, JsonObject, ResultType, Tool};
 use tokio::time::Instant;
 
@@ -86,7 +86,7 @@ pub(super) async fn call(
     if let Err(refused) = wish.check(&server, name, tool) {
         return Some(Err(refused));
     }
-    let called = path.call_tool(tool, arguments, Instant::now() + CALL_TIME_MAX).await;
+    let called = path.call_tool(tool, arguments, &Dispatch::untold(), Instant::now() + CALL_TIME_MAX).await;
     // A server of the older era says nothing of the kind of its result; the newer one requires it.
     Some(called.map_err(unknown_outcome).map(|mut result| {
         result.result_type.get_or_insert(ResultType::COMPLETE);

@@ -30,6 +30,7 @@ use tokio::time::Instant;
 pub(crate) use sse::OVERSIZED;
 
 use crate::client::{self, HttpClient};
+use crate::dispatch::Dispatch;
 use crate::outcome;
 
 /// The longest that one HTTP exchange may take to its head; calls end earlier, by their own limit.
@@ -91,7 +92,7 @@ impl McpHttp {
         request: Result<Request<Full<Bytes>>, http::Error>,
     ) -> Result<Response<Incoming>, Error> {
         let request = request.map_err(|error| garbled(Class::NotSent, error.to_string()))?;
-        let sent = self.client.send(request, Instant::now() + HEAD_TIME_MAX).await;
+        let sent = self.client.send(request, &Dispatch::untold(), Instant::now() + HEAD_TIME_MAX).await;
         sent.map_err(carried)
     }
 

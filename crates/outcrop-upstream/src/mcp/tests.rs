@@ -19,7 +19,8 @@ use tokio_util::task::TaskTracker;
 
 use super::McpPath;
 use crate::{
-    AnswerBody, Attempt, Connect, KindSpec, McpSpec, McpTransport, Path, PathSpec, Progress, Upstreams,
+    AnswerBody, Attempt, Connect, Dispatch, KindSpec, McpSpec, McpTransport, Path, PathSpec, Progress,
+    Upstreams,
 };
 
 /// Long enough for a process to start on a busy machine.
@@ -95,6 +96,7 @@ impl Fixture {
             model: TargetModel { id: "sonnet", max_tokens_default: None },
             deadline: Instant::now() + time,
             headers: &[],
+            dispatch: &Dispatch::untold(),
         };
         self.path().attempt(attempt).await.map(|answer| answer.body)
     }

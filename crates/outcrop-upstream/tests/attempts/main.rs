@@ -11,6 +11,7 @@ mod connections;
 mod credentials;
 mod fake;
 mod http2;
+mod leaving;
 mod requests;
 mod simulated;
 mod streams;

@@ -6,8 +6,8 @@ use bytes::Bytes;
 use http::{HeaderName, HeaderValue};
 use outcrop_core::{AttemptId, Event, Failure, Protocol, RequestId};
 use outcrop_upstream::{
-    Answer, AnswerBody, AnswerStream, Attempt, BedrockSpec, Connect, CredentialSpec, HttpSpec, KindSpec,
-    PathSpec, Upstreams, Whole,
+    Answer, AnswerBody, AnswerStream, Attempt, BedrockSpec, Connect, CredentialSpec, Dispatch, HttpSpec,
+    KindSpec, PathSpec, Upstreams, Whole,
 };
 use outcrop_wire::{Envelope, Limits, Route, TargetModel};
 use serde_json::{Value, json};
@@ -21,6 +21,7 @@ pub(crate) struct World {
     pub(crate) tasks: TaskTracker,
     pub(crate) deadline: Duration,
     pub(crate) headers: Vec<(HeaderName, HeaderValue)>,
+    pub(crate) dispatch: Dispatch,
 }
 
 impl World {
@@ -28,7 +29,13 @@ impl World {
         let spec = PathSpec { name: "p".into(), region: None, connect, kind };
         let tasks = TaskTracker::new();
         let upstreams = Upstreams::build(&[spec], None, &tasks).unwrap();
-        Self { upstreams, tasks, deadline: Duration::from_secs(20), headers: Vec::new() }
+        Self {
+            upstreams,
+            tasks,
+            deadline: Duration::from_secs(20),
+            headers: Vec::new(),
+            dispatch: Dispatch::untold(),
+        }
     }
 
     pub(crate) fn openai(base: Url) -> Self {
@@ -62,6 +69,7 @@ impl World {
             model: TargetModel { id: model, max_tokens_default: None },
             deadline: Instant::now() + self.deadline,
             headers: &self.headers,
+            dispatch: &self.dispatch,
         };
         self.upstreams.path("p").unwrap().attempt(attempt).await
     }

@@ -6,7 +6,7 @@ use bytes::Bytes;
 use outcrop_core::failure::Failure;
 use outcrop_core::reply::ChatReply;
 use outcrop_core::{AttemptId, Class, Protocol, Reason, RequestId};
-use outcrop_upstream::{AnswerBody, Attempt, Path};
+use outcrop_upstream::{AnswerBody, Attempt, Dispatch, Path};
 use outcrop_wire::{Envelope, Route, TargetModel};
 use rmcp::model::{CallToolResult, JsonObject};
 use serde_json::{Value, json};
@@ -23,7 +23,7 @@ fn chat(text: &str) -> Option<JsonObject> {
 }
 
 async fn call(house: &House, tool: &str, arguments: Option<JsonObject>) -> Result<CallToolResult, Failure> {
-    house.client().call_tool(tool, arguments, Instant::now() + PLENTY).await
+    house.client().call_tool(tool, arguments, &Dispatch::untold(), Instant::now() + PLENTY).await
 }
 
 /// The answer to a stream of the client's own gateway; each piece lets the server go on.
@@ -37,6 +37,7 @@ async fn stream(house: &House, text: &str) -> Result<ChatReply, Failure> {
         model: TargetModel { id: "sonnet", max_tokens_default: None },
         deadline: Instant::now() + PLENTY,
         headers: &[],
+        dispatch: &Dispatch::untold(),
     };
     let path: &Path = house.client.path("front").unwrap();
     let AnswerBody::Stream(mut stream) = path.attempt(attempt).await?.body else {

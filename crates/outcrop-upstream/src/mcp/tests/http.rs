@@ -11,7 +11,7 @@ use rmcp::transport::streamable_http_server::session::SessionManager;
 
 use super::server::{Desk, start};
 use super::{Fixture, PLENTY, text_of};
-use crate::{AnswerBody, McpTransport, Progress};
+use crate::{AnswerBody, Dispatch, McpTransport, Progress};
 
 fn older() -> Desk {
     Desk { older: Some(StatusCode::BAD_REQUEST), ..Desk::default() }
@@ -218,11 +218,12 @@ async fn any_tool_is_called_once_and_its_result_passed_on_unchanged() {
     let server = start(Desk::default()).await;
     let fixture = Fixture::new(server.transport(), |_| {});
     let deadline = tokio::time::Instant::now() + PLENTY;
-    let result = fixture.path().call_tool("anything", None, deadline).await.unwrap();
+    let result = fixture.path().call_tool("anything", None, &Dispatch::untold(), deadline).await.unwrap();
     assert_eq!(result.structured_content.unwrap()["content"], "you said ");
     let arguments = serde_json::json!({"messages": [{"content": "fail"}]});
     let arguments = arguments.as_object().cloned();
-    let failed = fixture.path().call_tool("anything", arguments, deadline).await.unwrap();
+    let failed =
+        fixture.path().call_tool("anything", arguments, &Dispatch::untold(), deadline).await.unwrap();
     assert_eq!(failed.is_error, Some(true), "an error result is a result");
     fixture.close().await;
 }
