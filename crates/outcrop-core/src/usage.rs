@@ -14,8 +14,10 @@ pub struct Usage {
     pub output: Option<u64>,
     /// Input tokens read from the prompt cache.
     pub cache_read: Option<u64>,
-    /// Input tokens written to the prompt cache.
+    /// Input tokens written to the prompt cache, whatever their life there.
     pub cache_write: Option<u64>,
+    /// The part of `cache_write` that lives an hour or longer, and costs more for it.
+    pub cache_write_1h: Option<u64>,
     /// The part of `output` that was reasoning.
     pub reasoning: Option<u64>,
 }
@@ -29,11 +31,12 @@ impl Usage {
     /// Takes over every figure that `later` reports and keeps the others: usage is merged, never
     /// replaced, because several protocols report it in pieces.
     pub fn merge(&mut self, later: Usage) {
-        let Usage { input, output, cache_read, cache_write, reasoning } = later;
+        let Usage { input, output, cache_read, cache_write, cache_write_1h, reasoning } = later;
         self.input = input.or(self.input);
         self.output = output.or(self.output);
         self.cache_read = cache_read.or(self.cache_read);
         self.cache_write = cache_write.or(self.cache_write);
+        self.cache_write_1h = cache_write_1h.or(self.cache_write_1h);
         self.reasoning = reasoning.or(self.reasoning);
     }
 
@@ -42,9 +45,20 @@ impl Usage {
         self.input.is_some() && self.output.is_some()
     }
 
+    /// All tokens written to the cache, 0 if unknown; a part that exceeds the whole is the whole.
+    pub fn cache_write_total(&self) -> u64 {
+        self.cache_write.unwrap_or(0).max(self.cache_write_1h.unwrap_or(0))
+    }
+
+    /// Tokens written to the cache for less than an hour.
+    pub fn cache_write_5m(&self) -> u64 {
+        self.cache_write_total().saturating_sub(self.cache_write_1h.unwrap_or(0))
+    }
+
     /// All input tokens, cached or not; saturating.
     pub fn input_total(&self) -> u64 {
-        [self.input, self.cache_read, self.cache_write].into_iter().flatten().fold(0, u64::saturating_add)
+        let cached = self.cache_read.unwrap_or(0).saturating_add(self.cache_write_total());
+        self.input.unwrap_or(0).saturating_add(cached)
     }
 
     /// Output tokens, 0 if unknown.
@@ -67,6 +81,21 @@ mod tests {
         let mut usage = Usage { cache_read: Some(7), ..Usage::of(10, 1) };
         usage.merge(Usage { output: Some(25), ..Usage::default() });
         assert_eq!(usage, Usage { cache_read: Some(7), ..Usage::of(10, 25) });
+    }
+
+    #[test]
+    fn parts_of_the_written_tokens_never_go_below_zero() {
+        for (total, hour, expected) in [
+            (Some(10), Some(4), (10, 6)),
+            (Some(10), None, (10, 10)),
+            (None, Some(4), (4, 0)),
+            (Some(3), Some(4), (4, 0)),
+            (None, None, (0, 0)),
+        ] {
+            let usage = Usage { cache_write: total, cache_write_1h: hour, ..Usage::of(1, 1) };
+            assert_eq!((usage.cache_write_total(), usage.cache_write_5m()), expected);
+            assert_eq!(usage.input_total(), 1 + expected.0);
+        }
     }
 
     #[test]

@@ -144,6 +144,7 @@ impl From<SnakeUsage> for Usage {
             output: usage.output_tokens,
             cache_read: usage.cache_read_input_tokens,
             cache_write: usage.cache_creation_input_tokens,
+            cache_write_1h: None,
             reasoning: None,
         }
     }
@@ -156,6 +157,7 @@ impl From<CamelUsage> for Usage {
             output: usage.output_tokens,
             cache_read: usage.cache_read_input_tokens,
             cache_write: usage.cache_write_input_tokens,
+            cache_write_1h: None,
             reasoning: None,
         }
     }

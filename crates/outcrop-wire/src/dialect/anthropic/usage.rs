@@ -46,6 +46,7 @@ impl Counted {
             output: self.output_tokens,
             cache_read: self.cache_read_input_tokens,
             cache_write: self.cache_creation_input_tokens,
+            cache_write_1h: None,
             reasoning: None,
         }
     }
@@ -59,6 +60,7 @@ impl Metrics {
             output: self.output_token_count.filter(|_| seen.output.is_none()),
             cache_read: self.cache_read_input_token_count.filter(|_| seen.cache_read.is_none()),
             cache_write: self.cache_write_input_token_count.filter(|_| seen.cache_write.is_none()),
+            cache_write_1h: None,
             reasoning: None,
         }
     }

@@ -38,6 +38,7 @@ impl Counted {
             output: self.output_tokens,
             cache_read: self.cache_read_input_tokens,
             cache_write: self.cache_write_input_tokens,
+            cache_write_1h: None,
             reasoning: None,
         }
     }

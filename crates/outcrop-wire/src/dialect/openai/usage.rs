@@ -46,6 +46,7 @@ impl From<UsageWire> for Usage {
             output: wire.completion_tokens,
             cache_read: details.cached_tokens,
             cache_write: details.cache_creation_tokens,
+            cache_write_1h: None,
             reasoning: wire.completion_tokens_details.and_then(|d| d.reasoning_tokens),
         }
     }
