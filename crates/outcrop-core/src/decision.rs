@@ -68,6 +68,8 @@ pub enum Exclusion {
     Disabled,
     /// Emergencies do not travel over MCP unless the operator allows it.
     EmergencyOverMcp,
+    /// Nobody has said what it costs, or the price has expired.
+    PriceUnknown,
 }
 
 /// One try at one target.

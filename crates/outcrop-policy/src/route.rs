@@ -15,6 +15,7 @@ use outcrop_core::operation::{Operation, Preference, Priority};
 use outcrop_core::path::{Effect, PathKind};
 use smallvec::SmallVec;
 
+use crate::price::{Asked, PriceBook};
 use crate::residency::{Place, Residency};
 
 /// Most targets that one exchange sends its request to.
@@ -37,10 +38,23 @@ pub struct TargetSpec {
     pub effect: Effect,
     /// Whether the operator left it switched on.
     pub enabled: bool,
-    /// Price row, if the configuration has one.
-    pub price: Option<Price>,
+    /// The price row that held when the configuration was read; a raw id is priced when it is asked for.
+    pub price: Option<Arc<Price>>,
+    /// The most output tokens that the model makes, as far as it is known.
+    pub output_tokens_max: Option<u64>,
     /// Output limit to inject where the caller set none.
     pub max_tokens_default: Option<u64>,
+}
+
+impl TargetSpec {
+    /// Whose price this target has.
+    pub fn asked(&self) -> Asked<'_> {
+        self.asked_for(&self.model_id)
+    }
+
+    fn asked_for<'a>(&'a self, model_id: &'a str) -> Asked<'a> {
+        Asked { path: &self.path, kind: self.kind, region: self.region.as_deref(), model_id }
+    }
 }
 
 /// Everything that routing reads; part of one immutable snapshot.
@@ -54,6 +68,8 @@ pub struct Routes {
     pub raw: Vec<TargetId>,
     /// The operation table.
     pub operations: Vec<Operation>,
+    /// What models cost.
+    pub prices: Arc<PriceBook>,
     /// Whether emergencies may travel over MCP.
     pub emergency_over_mcp: bool,
 }
@@ -71,6 +87,8 @@ pub struct Question<'a> {
     pub hint: Option<&'a str>,
     /// Whether the key's allow-list admits the model.
     pub allowed: bool,
+    /// Seconds since the Unix epoch: prices may end.
+    pub unix: u64,
     /// Whether the path can carry the request at all.
     pub can_carry: &'a dyn Fn(&TargetSpec, &str) -> bool,
 }
@@ -82,6 +100,8 @@ pub struct Choice {
     pub target: TargetId,
     /// The id to ask it for.
     pub model_id: Arc<str>,
+    /// What it costs.
+    pub price: Arc<Price>,
 }
 
 /// Ordered targets of one exchange.
@@ -123,37 +143,52 @@ impl Routes {
     /// `candidates` says why. `None` when the model is not known.
     pub fn plan(&self, question: &Question<'_>) -> Option<Plan> {
         let targets = self.targets_of(question.model)?;
-        let mut legal: SmallVec<[(Rank, usize); 8]> = SmallVec::new();
+        let mut legal: SmallVec<[Legal; 8]> = SmallVec::new();
         let mut candidates = Vec::with_capacity(targets.len());
         for (position, id) in targets.iter().enumerate() {
             let spec = self.target(*id);
             let model_id = asked_id(spec, question.model);
-            let verdict = self.judge(spec, model_id, question);
+            let verdict = self.judge(spec, model_id, question).and_then(|rank| {
+                let price = self.price_of(spec, model_id, question.unix).ok_or(Exclusion::PriceUnknown)?;
+                Ok(Legal { rank, position, price })
+            });
             candidates.push(Candidate {
                 target: target_name(&spec.path, model_id),
                 rank: None,
-                excluded: verdict.err(),
+                excluded: verdict.as_ref().err().copied(),
             });
-            if let Ok(rank) = verdict {
-                legal.push((rank, position));
-            }
+            legal.extend(verdict);
         }
-        legal.sort_unstable();
+        legal.sort_unstable_by_key(|legal| (legal.rank, legal.position));
         let mut plan = Plan { choices: SmallVec::new(), candidates };
-        for (rank, (_, position)) in (0u8..).zip(legal) {
-            self.enlist(&mut plan, rank, targets, position, question.model);
+        for (rank, legal) in (0u8..).zip(legal) {
+            self.enlist(&mut plan, rank, targets, legal, question.model);
         }
         Some(plan)
     }
 
-    fn enlist(&self, plan: &mut Plan, rank: u8, ids: &[TargetId], position: usize, model: &str) {
+    /// The price of a model on a target at a time in seconds since the Unix epoch.
+    pub fn price_of(&self, spec: &TargetSpec, model_id: &str, unix: u64) -> Option<Arc<Price>> {
+        match &spec.price {
+            Some(price) if price.holds_at(unix) => Some(Arc::clone(price)),
+            Some(_) | None => self.prices.of(&spec.asked_for(model_id), unix),
+        }
+    }
+
+    /// The most output tokens that a model makes on a target, as far as it is known.
+    pub fn output_tokens_max(&self, spec: &TargetSpec, model_id: &str) -> Option<u64> {
+        spec.output_tokens_max.or_else(|| self.prices.output_tokens_max(&spec.asked_for(model_id)))
+    }
+
+    fn enlist(&self, plan: &mut Plan, rank: u8, ids: &[TargetId], legal: Legal, model: &str) {
+        let Legal { position, price, .. } = legal;
         let (Some(candidate), Some(id)) = (plan.candidates.get_mut(position), ids.get(position)) else {
             return;
         };
         candidate.rank = Some(rank);
         let spec = self.target(*id);
         let model_id = if spec.model_id.is_empty() { Arc::from(model) } else { Arc::clone(&spec.model_id) };
-        plan.choices.push(Choice { target: *id, model_id });
+        plan.choices.push(Choice { target: *id, model_id, price });
     }
 
     fn judge(&self, spec: &TargetSpec, model_id: &str, question: &Question<'_>) -> Result<Rank, Exclusion> {
@@ -178,6 +213,14 @@ impl Routes {
             Rank::of(spec, question).ok_or(Exclusion::Order)
         }
     }
+}
+
+/// A target that may serve the request.
+struct Legal {
+    rank: Rank,
+    /// Among the targets of the model.
+    position: usize,
+    price: Arc<Price>,
 }
 
 /// Smaller goes first: the hint, then the place in the operation's order, then Bedrock within

@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use outcrop_core::Usage;
 use outcrop_core::failure::{Class, Code, Failure};
-use outcrop_core::money::{NanoUsd, Price};
+use outcrop_core::money::{NanoUsd, Price, Terms};
 use tokio::sync::OwnedSemaphorePermit;
 
 use crate::gateway::Gateway;
@@ -37,7 +37,7 @@ pub(crate) fn overloaded(message: &'static str) -> Failure {
 
 impl Admission {
     /// Opens the account of one attempt.
-    pub(crate) fn reserve(&self, price: Option<Price>) -> Reservation {
+    pub(crate) fn reserve(&self, price: Arc<Price>) -> Reservation {
         self.gateway.book.open();
         Reservation { gateway: Some(Arc::clone(&self.gateway)), price }
     }
@@ -53,7 +53,7 @@ impl Drop for Admission {
 pub(crate) struct Reservation {
     // `None` once it is settled.
     gateway: Option<Arc<Gateway>>,
-    price: Option<Price>,
+    price: Arc<Price>,
 }
 
 impl Reservation {
@@ -64,7 +64,7 @@ impl Reservation {
             gateway.book.suspend();
             return None;
         }
-        let cost = self.price.and_then(|price| price.cost(usage));
+        let cost = self.price.cost(usage, &Terms::default());
         gateway.book.post(cost);
         cost
     }

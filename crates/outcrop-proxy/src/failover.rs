@@ -106,7 +106,7 @@ async fn try_one(
     let target = target_name(&spec.path, &choice.model_id);
     let number = u8::try_from(record.attempts() + 1).unwrap_or(u8::MAX);
     let id = AttemptId { request: record.id().clone(), number };
-    let reservation = exchange.admission.reserve(spec.price);
+    let reservation = exchange.admission.reserve(Arc::clone(&choice.price));
     let started = Instant::now();
     let opened = timeout_at(by, open(exchange, choice, spec, by, &id)).await;
     let opened = opened.unwrap_or_else(|_| Err(out_of_time()));

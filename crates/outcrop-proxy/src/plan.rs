@@ -44,17 +44,23 @@ pub(crate) fn plan(
 ) -> Result<Plan, Failure> {
     record.asked(call);
     let started = Instant::now();
-    let plan = ask_policy(snapshot, caller, call, operation);
+    let plan = ask_policy(snapshot, caller, call, operation, record.created());
     record.decided(started.elapsed());
     let plan = plan.ok_or_else(|| unknown_model(call))?;
     record.candidates(&plan);
     if plan.choices.is_empty() {
-        return Err(no_legal_target(&plan));
+        return Err(no_legal_target(&plan, call));
     }
     Ok(plan)
 }
 
-fn ask_policy(snapshot: &Snapshot, caller: &Caller, call: &Call, operation: &Operation) -> Option<Plan> {
+fn ask_policy(
+    snapshot: &Snapshot,
+    caller: &Caller,
+    call: &Call,
+    operation: &Operation,
+    unix: u64,
+) -> Option<Plan> {
     let model = call.envelope.model.as_str();
     let is_alias = snapshot.routes.models.contains_key(model);
     let can_carry = |spec: &TargetSpec, id: &str| {
@@ -67,20 +73,26 @@ fn ask_policy(snapshot: &Snapshot, caller: &Caller, call: &Call, operation: &Ope
         residency: caller.residency.or(call.wishes.residency),
         hint: call.wishes.path.as_deref(),
         allowed: caller.may_use(model, is_alias),
+        unix,
         can_carry: &can_carry,
     })
 }
 
+fn shown_model(call: &Call) -> String {
+    call.envelope.model.chars().take(120).collect()
+}
+
 fn unknown_model(call: &Call) -> Failure {
-    let model: String = call.envelope.model.chars().take(120).collect();
+    let model = shown_model(call);
     Failure::refusal(
         Code::UnknownModel,
         format!("The model `{model}` is not known here; GET /v1/models lists the models you may use."),
     )
 }
 
-/// No target is legal: forbidden when it is the key's doing, 400 when no path can say it, else 503.
-fn no_legal_target(plan: &Plan) -> Failure {
+/// No target is legal: forbidden when it is the key's doing, 400 when no path can say it, 422 when one
+/// would be if it had a price, else 503.
+fn no_legal_target(plan: &Plan, call: &Call) -> Failure {
     use outcrop_core::decision::Exclusion;
     let all = |why: Exclusion| plan.candidates.iter().all(|c| c.excluded == Some(why));
     if all(Exclusion::AllowList) {
@@ -90,6 +102,17 @@ fn no_legal_target(plan: &Plan) -> Failure {
         return Failure::refusal(
             Code::InvalidRequest,
             "No path of this model can carry this kind of request; GET /v1/models lists the others.",
+        );
+    }
+    // The price is looked for last, so a target without one is legal in every other way.
+    if plan.candidates.iter().any(|c| c.excluded == Some(Exclusion::PriceUnknown)) {
+        let model = shown_model(call);
+        return Failure::refusal(
+            Code::PriceUnknown,
+            format!(
+                "The price of `{model}` is not known here, so nothing can be spent on it; whoever runs this \
+                 gateway can add a [[price]] row for it, or declare it `free = true`."
+            ),
         );
     }
     Failure::refusal(

@@ -8,6 +8,7 @@ use outcrop_policy::Residency;
 use outcrop_policy::route::{Question, Routes, TargetSpec, target_name};
 use serde_json::{Value, json};
 
+use crate::clock;
 use crate::config::{self, Checked};
 
 /// Prints the JSON schema of the file.
@@ -116,7 +117,15 @@ fn sorted(routes: &Routes) -> Vec<&str> {
 /// The plan of a request that every path could carry.
 fn legal(routes: &Routes, model: &str, operation: &Operation, residency: Option<Residency>) -> Vec<String> {
     let can_carry = |_: &TargetSpec, _: &str| true;
-    let question = Question { model, operation, residency, hint: None, allowed: true, can_carry: &can_carry };
+    let question = Question {
+        model,
+        operation,
+        residency,
+        hint: None,
+        allowed: true,
+        unix: clock::unix(),
+        can_carry: &can_carry,
+    };
     let choices = routes.plan(&question).map(|plan| plan.choices).unwrap_or_default();
     choices.iter().map(|c| target_name(&routes.target(c.target).path, &c.model_id)).collect()
 }

@@ -6,6 +6,7 @@
 pub mod check;
 mod models;
 mod paths;
+pub(crate) mod prices;
 pub mod problem;
 pub mod raw;
 mod text;

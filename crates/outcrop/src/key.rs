@@ -76,7 +76,8 @@ mod tests {
         let (key, row) = make(&New { pepper_file: file.clone(), name: "ci".into() }).unwrap();
         let text = format!(
             "[auth]\npepper = \"file:{}\"\n[[path]]\nname=\"x\"\nkind=\"openai\"\nurl=\"http://127.0.0.1:1/v1\"\n\
-             [[model]]\nname=\"m\"\ntargets=[{{path=\"x\",id=\"m\"}}]\n{row}\n",
+             [[model]]\nname=\"m\"\ntargets=[{{path=\"x\",id=\"m\"}}]\n\
+             [[price]]\nmodel=\"m\"\nfree=true\n{row}\n",
             file.display()
         );
         let checked = crate::config::parse("outcrop.toml", &text).unwrap();

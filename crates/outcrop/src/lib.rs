@@ -15,6 +15,7 @@
 mod admin;
 mod check;
 pub mod cli;
+mod clock;
 pub mod config;
 mod demo;
 mod key;

@@ -42,6 +42,13 @@ ALIASES: dict[str, list[tuple[str, str]]] = {
 }
 
 
+# What the lab bills for the models behind MCP servers; the catalogue inside the gateway knows the others.
+PRICES: dict[str, dict[str, object]] = {
+    "sonnet": {"input": "3 USD/Mtok", "output": "15 USD/Mtok"},
+    "echo": {"free": True},
+}
+
+
 @dataclass(frozen=True)
 class GatewayPorts:
     """Where the gateway listens."""
@@ -98,6 +105,8 @@ def configuration(
     ]
     for alias, targets in ALIASES.items():
         parts.append(_table("[[model]]", name=alias, targets=[{"path": path, "id": model} for path, model in targets]))
+    for model, prices in PRICES.items():
+        parts.append(_table("[[price]]", model=model, **prices))
     return "\n".join(parts)
 
 

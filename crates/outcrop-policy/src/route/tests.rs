@@ -1,5 +1,8 @@
+use outcrop_core::money::{PicoUsd, Rates};
+
 use super::*;
 use crate::operations;
+use crate::price::FileRow;
 
 fn spec(path: &str, kind: PathKind, region: Option<&str>) -> TargetSpec {
     TargetSpec {
@@ -10,7 +13,8 @@ fn spec(path: &str, kind: PathKind, region: Option<&str>) -> TargetSpec {
         destinations: Arc::from([]),
         effect: Effect::ReadOnly,
         enabled: true,
-        price: None,
+        price: Some(Arc::new(Price::free("claude-3", "test"))),
+        output_tokens_max: None,
         max_tokens_default: None,
     }
 }
@@ -25,14 +29,22 @@ fn routes() -> Routes {
     ];
     let mut raw = spec("fra", PathKind::Bedrock, Some("eu-central-1"));
     raw.model_id = "".into();
+    raw.price = None;
     let all = (0..4).map(TargetId).collect();
     Routes {
         targets: [targets, vec![raw]].concat(),
         models: HashMap::from([("sonnet".into(), all)]),
         raw: vec![TargetId(4)],
         operations: operations::shipped(),
+        prices: Arc::new(PriceBook::new(vec![nova(None)], None)),
         emergency_over_mcp: false,
     }
+}
+
+fn nova(valid_until: Option<u64>) -> FileRow {
+    let flat = Price::flat("nova", "test", Rates::of(PicoUsd(7), PicoUsd(9)));
+    let price = Arc::new(Price { valid_until, ..flat });
+    FileRow { model: "*.amazon.nova-*".into(), path: None, price }
 }
 
 struct Case<'a> {
@@ -58,6 +70,7 @@ fn planned(routes: &Routes, case: &Case<'_>) -> Plan {
         residency: case.residency,
         hint: case.hint,
         allowed: case.allowed,
+        unix: 1_000,
         can_carry: &can_carry,
     };
     routes.plan(&question).unwrap()
@@ -119,7 +132,31 @@ fn raw_ids_go_to_bedrock_and_only_where_allowed() {
     let raw = Case { model: "eu.amazon.nova-lite-v1:0", ..case("standard") };
     let plan = planned(&routes, &raw);
     assert_eq!(&*plan.choices[0].model_id, "eu.amazon.nova-lite-v1:0");
+    assert_eq!(plan.choices[0].price.standard.base().input, PicoUsd(7));
     assert!(routes.targets_of("nonsense").is_none());
     routes.raw.clear();
     assert!(routes.targets_of("eu.amazon.nova-lite-v1:0").is_none());
+}
+
+#[test]
+fn what_has_no_price_is_not_used() {
+    let mut routes = routes();
+    let excluded = |routes: &Routes, model: &str| {
+        let plan = planned(routes, &Case { model, ..case("standard") });
+        assert!(plan.choices.iter().all(|choice| choice.price.holds_at(1_000)));
+        plan.candidates.iter().map(|c| c.excluded).collect::<Vec<_>>()
+    };
+    assert_eq!(excluded(&routes, "eu.amazon.titan-v1:0"), [Some(Exclusion::PriceUnknown)]);
+    let ends_at = |unix| {
+        let flat = Price::flat("claude-3", "test", Rates::default());
+        Some(Arc::new(Price { valid_until: Some(unix), ..flat }))
+    };
+    routes.targets[1].price = ends_at(1_000);
+    routes.targets[2].price = ends_at(1_001);
+    assert_eq!(excluded(&routes, "sonnet"), [None, Some(Exclusion::PriceUnknown), None, None]);
+    routes.prices = Arc::new(PriceBook::new(vec![nova(Some(1_000))], None));
+    assert_eq!(excluded(&routes, "eu.amazon.nova-lite-v1:0"), [Some(Exclusion::PriceUnknown)]);
+    // Another reason is told first.
+    routes.targets[1].enabled = false;
+    assert_eq!(excluded(&routes, "sonnet")[1], Some(Exclusion::Disabled));
 }

@@ -1,12 +1,12 @@
-//! Checks of `[[model]]`, `[[price]]` and `[[operation]]`: together they are the routes.
+//! Checks of `[[model]]` and `[[operation]]`: with the prices they are the routes.
 
 use std::sync::Arc;
 
 use outcrop_core::TargetId;
-use outcrop_core::money::{PicoUsd, Price};
 use outcrop_core::operation::{Operation, Preference};
 use outcrop_core::path::{Effect, PathKind};
 use outcrop_policy::operations;
+use outcrop_policy::price::PriceBook;
 use outcrop_policy::route::{Routes, TargetSpec};
 use outcrop_upstream::{KindSpec, PathSpec};
 use toml::Spanned;
@@ -14,17 +14,19 @@ use toml::Spanned;
 use super::check::Findings;
 use super::problem::nearest;
 use super::text::Text;
-use super::{raw, units};
+use super::{prices, raw};
 
 /// Checks models, prices and operations against the paths.
 pub(crate) fn routes(raw: &raw::Config, paths: &[PathSpec], open: bool, findings: &mut Findings) -> Routes {
-    let prices = prices(&raw.price, findings);
+    let unix = crate::clock::unix();
+    let prices = Arc::new(prices::book(raw, unix, findings));
     let mut routes = Routes {
         operations: operations::overlay(operations::shipped(), rows(raw, findings)),
         emergency_over_mcp: raw.flags.emergency_over_mcp.unwrap_or(false),
+        prices: Arc::clone(&prices),
         ..Routes::default()
     };
-    let world = World { raw, paths, prices: &prices };
+    let world = World { raw, paths, prices: &prices, unix };
     for model in &raw.model {
         world.model(model, &mut routes, findings);
     }
@@ -49,7 +51,8 @@ pub(crate) fn routes(raw: &raw::Config, paths: &[PathSpec], open: bool, findings
 struct World<'a> {
     raw: &'a raw::Config,
     paths: &'a [PathSpec],
-    prices: &'a [(String, Price)],
+    prices: &'a PriceBook,
+    unix: u64,
 }
 
 impl World<'_> {
@@ -97,8 +100,13 @@ impl World<'_> {
         let mut spec = self.spec_on(name)?;
         spec.model_id = Arc::from(&**id);
         spec.enabled &= target.enabled.unwrap_or(true);
-        spec.price = self.prices.iter().find(|(glob, _)| matches(glob, id)).map(|(_, price)| *price);
         spec.max_tokens_default = model.max_tokens;
+        spec.output_tokens_max = self.prices.output_tokens_max(&spec.asked());
+        spec.price = self.prices.of(&spec.asked(), self.unix);
+        if spec.price.is_none() {
+            let message = format!("no price is known for `{}` on the path `{}`", &**id, &**name);
+            findings.add(target.id.span(), message, prices::hint(id));
+        }
         Some(spec)
     }
 
@@ -127,6 +135,7 @@ impl World<'_> {
             },
             enabled: row.enabled.unwrap_or(true),
             price: None,
+            output_tokens_max: None,
             max_tokens_default: None,
         })
     }
@@ -136,24 +145,6 @@ fn push(routes: &mut Routes, spec: TargetSpec) -> TargetId {
     let id = TargetId(u32::try_from(routes.targets.len()).unwrap_or(u32::MAX));
     routes.targets.push(spec);
     id
-}
-
-fn matches(glob: &str, id: &str) -> bool {
-    glob.strip_suffix('*').map_or(glob == id, |start| id.starts_with(start))
-}
-
-fn prices(rows: &[raw::Price], findings: &mut Findings) -> Vec<(String, Price)> {
-    let mut prices = Vec::with_capacity(rows.len());
-    for row in rows {
-        let mut one =
-            |text: &Spanned<Text>| findings.take(text.span(), units::price(text.get_ref()), PicoUsd(0));
-        let (input, output) = (one(&row.input), one(&row.output));
-        let cache_read = row.cache_read.as_ref().map_or(input, &mut one);
-        let cache_write = row.cache_write.as_ref().map_or(input, &mut one);
-        let price = Price { input, output, cache_read, cache_write };
-        prices.push((row.model.get_ref().0.clone(), price));
-    }
-    prices
 }
 
 fn rows(raw: &raw::Config, findings: &mut Findings) -> Vec<Operation> {

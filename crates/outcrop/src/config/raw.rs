@@ -31,7 +31,8 @@ pub struct Config {
     /// The names that clients use, and what each stands for.
     #[serde(default)]
     pub model: Vec<Model>,
-    /// Prices; without a row the cost of a model is unknown.
+    /// What models cost: rows here win over the catalogue that ships (`outcrop check --prices` shows what is in
+    /// force). A model that neither knows is refused, unless a row declares it free.
     #[serde(default)]
     pub price: Vec<Price>,
     /// Rows over the operation table that ships.
@@ -269,13 +270,62 @@ pub struct Target {
     pub enabled: Option<bool>,
 }
 
-/// Prices of one model, each as `"3.30 USD/Mtok"`.
+/// What a model costs. Prices of tokens are written as `"3.30 USD/Mtok"`.
 #[derive(Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Price {
-    /// Model id as the upstream knows it; `*` at the end matches any rest.
+    /// Model id as the upstream knows it; `*` stands for any text. The first row that names a model counts.
     #[schemars(with = "String")]
     pub model: Spanned<Text>,
+    /// Only on this path. Default: on all.
+    #[schemars(with = "Option<String>")]
+    pub path: Option<Spanned<Text>>,
+    /// The model costs nothing; then the row has no prices.
+    pub free: Option<bool>,
+    /// Uncached input. Required unless it is free.
+    #[schemars(with = "Option<String>")]
+    pub input: Option<Spanned<Text>>,
+    /// Output. Required unless it is free.
+    #[schemars(with = "Option<String>")]
+    pub output: Option<Spanned<Text>>,
+    /// Cached input read. Default: as input.
+    #[schemars(with = "Option<String>")]
+    pub cache_read: Option<Spanned<Text>>,
+    /// Input written to the cache for five minutes. Default: as input.
+    #[schemars(with = "Option<String>")]
+    pub cache_write: Option<Spanned<Text>>,
+    /// Input written to the cache for an hour. Default: as `cache_write`.
+    #[schemars(with = "Option<String>")]
+    pub cache_write_1h: Option<Spanned<Text>>,
+    /// Output that is reasoning. Default: as output.
+    #[schemars(with = "Option<String>")]
+    pub reasoning: Option<Spanned<Text>>,
+    /// For each request, or each call of the tool: `"0.01 USD"`. Default: nothing.
+    #[schemars(with = "Option<String>")]
+    pub request: Option<Spanned<Text>>,
+    /// Other prices for longer prompts.
+    #[schemars(with = "Option<Above>")]
+    pub above: Option<Spanned<Above>>,
+    /// Prices of the priority tier; without them it has no price and is refused.
+    #[schemars(with = "Option<TierPrices>")]
+    pub priority: Option<Spanned<TierPrices>>,
+    /// Prices of the flex tier. Default: as the standard tier.
+    #[schemars(with = "Option<TierPrices>")]
+    pub flex: Option<Spanned<TierPrices>>,
+    /// First day on which the row holds (UTC): `"2026-01-31"`. Before it a later row or the catalogue does.
+    #[schemars(with = "Option<String>")]
+    pub valid_from: Option<Spanned<Text>>,
+    /// Last day on which it holds (UTC). After it the model has no price, unless a later row names it.
+    #[schemars(with = "Option<String>")]
+    pub valid_until: Option<Spanned<Text>>,
+}
+
+/// Other prices for longer prompts.
+#[derive(Debug, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Above {
+    /// They hold for the whole request above so many input tokens, cached ones included.
+    pub tokens: u64,
     /// Uncached input.
     #[schemars(with = "String")]
     pub input: Spanned<Text>,
@@ -285,9 +335,39 @@ pub struct Price {
     /// Cached input read. Default: as input.
     #[schemars(with = "Option<String>")]
     pub cache_read: Option<Spanned<Text>>,
-    /// Input written to the cache. Default: as input.
+    /// Input written to the cache for five minutes. Default: as input.
     #[schemars(with = "Option<String>")]
     pub cache_write: Option<Spanned<Text>>,
+    /// Input written to the cache for an hour. Default: as `cache_write`.
+    #[schemars(with = "Option<String>")]
+    pub cache_write_1h: Option<Spanned<Text>>,
+    /// Output that is reasoning. Default: as output.
+    #[schemars(with = "Option<String>")]
+    pub reasoning: Option<Spanned<Text>>,
+}
+
+/// Prices of a service tier.
+#[derive(Debug, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct TierPrices {
+    /// Uncached input.
+    #[schemars(with = "String")]
+    pub input: Spanned<Text>,
+    /// Output.
+    #[schemars(with = "String")]
+    pub output: Spanned<Text>,
+    /// Cached input read. Default: as input.
+    #[schemars(with = "Option<String>")]
+    pub cache_read: Option<Spanned<Text>>,
+    /// Input written to the cache for five minutes. Default: as input.
+    #[schemars(with = "Option<String>")]
+    pub cache_write: Option<Spanned<Text>>,
+    /// Input written to the cache for an hour. Default: as `cache_write`.
+    #[schemars(with = "Option<String>")]
+    pub cache_write_1h: Option<Spanned<Text>>,
+    /// Output that is reasoning. Default: as output.
+    #[schemars(with = "Option<String>")]
+    pub reasoning: Option<Spanned<Text>>,
 }
 
 /// A row over the operation table; what it leaves out keeps the shipped value (`standard` for a new

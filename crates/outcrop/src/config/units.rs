@@ -35,6 +35,30 @@ pub(crate) fn price(text: &str) -> Result<PicoUsd, String> {
     pico.to_u64().map(PicoUsd).ok_or_else(refused)
 }
 
+/// `"0.01 USD"`, exactly.
+pub(crate) fn amount(text: &str) -> Result<PicoUsd, String> {
+    let refused = || format!("`{text}` is not an amount; write it as \"0.01 USD\"");
+    let usd = text.trim().strip_suffix("USD").map(str::trim_end).ok_or_else(refused)?;
+    let usd = Decimal::from_str(usd).map_err(|_| refused())?;
+    let pico = usd.checked_mul(Decimal::from(1_000_000_000_000u64)).ok_or_else(refused)?;
+    if pico.is_sign_negative() || !pico.fract().is_zero() {
+        return Err(refused());
+    }
+    pico.to_u64().map(PicoUsd).ok_or_else(refused)
+}
+
+/// `"2026-01-31"`: its first second in UTC, and that of the day after, since the Unix epoch.
+pub(crate) fn day(text: &str) -> Result<(u64, u64), String> {
+    let refused = || format!("`{text}` is not a day; write it as \"2026-01-31\"");
+    let begin = |day: jiff::civil::Date| {
+        let begin = day.to_zoned(jiff::tz::TimeZone::UTC).ok()?.timestamp();
+        u64::try_from(begin.as_second()).ok()
+    };
+    let day: jiff::civil::Date = text.parse().map_err(|_| refused())?;
+    let next = day.tomorrow().map_err(|_| refused())?;
+    begin(day).zip(begin(next)).ok_or_else(refused)
+}
+
 /// `"127.0.0.1:8080"`.
 pub(crate) fn address(text: &str) -> Result<SocketAddr, String> {
     let text = text.strip_prefix("localhost:").map_or_else(|| text.to_owned(), |p| format!("127.0.0.1:{p}"));
@@ -58,6 +82,34 @@ mod tests {
             ("3.30 EUR/Mtok", None),
         ] {
             assert_eq!(price(text).ok().map(|p| p.0), expected, "{text}");
+        }
+    }
+
+    #[test]
+    fn amounts_are_exact() {
+        for (text, expected) in [
+            ("0.01 USD", Some(10_000_000_000)),
+            ("0.000000000001 USD", Some(1)),
+            ("1USD", Some(1_000_000_000_000)),
+            ("0.0000000000001 USD", None),
+            ("-1 USD", None),
+            ("1 EUR", None),
+            ("USD", None),
+        ] {
+            assert_eq!(amount(text).ok().map(|p| p.0), expected, "{text}");
+        }
+    }
+
+    #[test]
+    fn days_begin_at_midnight() {
+        for (text, expected) in [
+            ("1970-01-01", Some((0, 86_400))),
+            ("2024-02-28", Some((1_709_078_400, 1_709_164_800))),
+            ("2023-02-29", None),
+            ("1969-12-31", None),
+            ("31.01.2026", None),
+        ] {
+            assert_eq!(day(text).ok(), expected, "{text}");
         }
     }
 

@@ -276,11 +276,8 @@ fn text(lab: &Lab, setup: &Setup) -> String {
         [[model]]
         name = "titan"
         targets = [{{ path = "fra", id = "amazon.titan-embed-text-v2:0" }}]
-        [[price]]
-        model = "{SONNET}"
-        input = "3 USD/Mtok"
-        output = "15 USD/Mtok"
         {more}
+        {prices}
         "#,
         fra = url("fra"),
         dub = url("dub"),
@@ -291,7 +288,28 @@ fn text(lab: &Lab, setup: &Setup) -> String {
         anthropic_key = outcrop_lab::anthropic::API_KEY,
         models = models(),
         operations = operations(),
+        prices = prices(),
     )
+}
+
+/// What the lab bills, family by family; `m` stands for models that are not there.
+fn prices() -> String {
+    let families =
+        ["claude-sonnet-4-5", "claude-3-haiku", "nova-lite", "titan-embed-text-v2", "gpt-4o-mini", "sonnet"];
+    let families = families.map(|family| (family, format!("*{family}*")));
+    let whole = ["text-embedding-3-small", "m"].map(|model| (model, model.to_owned()));
+    let usd = |nano: u64| format!("{}.{:09} USD/ktok", nano / 1_000_000_000, nano % 1_000_000_000);
+    let mut text = String::new();
+    for (model, glob) in families.into_iter().chain(whole) {
+        let outcrop_lab::prices::Price { input, output, cache_read, cache_write } =
+            outcrop_lab::prices::of_model(model);
+        let [input, output, read, write] = [input, output, cache_read, cache_write].map(usd);
+        text.push_str(&format!(
+            "[[price]]\nmodel = \"{glob}\"\ninput = \"{input}\"\noutput = \"{output}\"\n\
+             cache_read = \"{read}\"\ncache_write = \"{write}\"\n"
+        ));
+    }
+    text
 }
 
 fn models() -> String {

@@ -30,6 +30,7 @@ mod failover;
 mod hostile;
 mod limits;
 mod pass_through;
+mod prices;
 mod reload;
 mod residency;
 mod side_effects;

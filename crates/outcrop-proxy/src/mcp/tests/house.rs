@@ -13,6 +13,7 @@ use hyper::body::Incoming;
 use hyper::service::service_fn;
 use hyper_util::client::legacy::Client;
 use hyper_util::rt::{TokioExecutor, TokioIo};
+use outcrop_core::money::Price;
 use outcrop_core::path::Effect;
 use outcrop_core::{PathKind, TargetId};
 use outcrop_policy::{Routes, TargetSpec};
@@ -153,7 +154,8 @@ fn gateway(behind: SocketAddr, limits: Limits, tasks: &TaskTracker) -> Gateway {
         destinations: Arc::from([]),
         effect: Effect::ReadOnly,
         enabled: true,
-        price: None,
+        price: Some(Arc::new(Price::free(model, "test"))),
+        output_tokens_max: None,
         max_tokens_default: None,
     };
     let models = [("sonnet", 0), ("nova", 0), ("lost", 1)];
@@ -165,6 +167,7 @@ fn gateway(behind: SocketAddr, limits: Limits, tasks: &TaskTracker) -> Gateway {
             models: HashMap::from(models),
             raw: Vec::new(),
             operations: outcrop_policy::operations::shipped(),
+            prices: Arc::default(),
             emergency_over_mcp: false,
         },
         upstreams: Arc::new(Upstreams::build(&paths, None, tasks).unwrap()),

@@ -17,6 +17,11 @@ url = "http://127.0.0.1:9102/mcp"
 [[model]]
 name = "sonnet"
 targets = [{ path = "fra", id = "anthropic.claude-3" }, { path = "desk", id = "sonnet" }]
+
+[[price]]
+model = "*"
+input = "3 USD/Mtok"
+output = "15 USD/Mtok"
 "#;
 
 #[test]
