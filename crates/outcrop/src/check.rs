@@ -1,5 +1,7 @@
 //! `outcrop check`: what a file puts in force.
 
+pub(crate) mod prices;
+
 use std::process::ExitCode;
 
 use comfy_table::{ContentArrangement, Table, presets};

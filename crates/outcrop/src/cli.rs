@@ -55,6 +55,9 @@ struct Check {
     /// Print the JSON schema of the configuration file instead.
     #[arg(long)]
     schema: bool,
+    /// Show what every target costs, and who says so, instead.
+    #[arg(long, conflicts_with = "schema")]
+    prices: bool,
     /// Print JSON instead of tables.
     #[arg(long)]
     json: bool,
@@ -75,6 +78,9 @@ pub fn run() -> ExitCode {
         Command::Demo(options) => demo::run(&options),
         Command::Serve(file) => with_config(&file, |checked| serve::run(&checked, &file.config)),
         Command::Check(options) if options.schema => check::schema(),
+        Command::Check(options) if options.prices => {
+            with_config(&options.file, |checked| check::prices::run(&checked, options.json))
+        }
         Command::Check(options) => with_config(&options.file, |checked| check::run(&checked, options.json)),
         Command::Lab(options) => lab::run(&options),
         Command::Key(command) => key::run(&command),

@@ -63,6 +63,39 @@ fn the_repositorys_own_file_is_right() {
 }
 
 #[test]
+fn prices_are_shown_with_who_says_so() {
+    let check = |more: &[&str]| {
+        let mut check = outcrop();
+        check.args(["check", "--prices"]).args(more).arg("--config").arg(example()).envs(LAB_VARIABLES);
+        let output = check.output().unwrap();
+        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+        String::from_utf8(output.stdout).unwrap()
+    };
+    let shown: Value = serde_json::from_str(&check(&["--json"])).unwrap();
+    let catalogue = &shown["catalogue"];
+    for (key, value) in [("package", "litellm"), ("licence", "MIT"), ("date", "2026-11-24")] {
+        assert_eq!(catalogue[key], value, "{catalogue}");
+    }
+    let of = |target: &str| {
+        let targets = shown["targets"].as_array().unwrap();
+        targets
+            .iter()
+            .find(|t| t["target"] == target)
+            .unwrap_or_else(|| panic!("{target}: {shown:#}"))
+            .clone()
+    };
+    assert_eq!(of("fra/eu.anthropic.claude-sonnet-4-5-20250929-v1:0")["from"], "file");
+    let mini = of("open-ai/gpt-4o-mini");
+    assert_eq!((&mini["from"], &mini["output_tokens_max"]), (&"catalogue".into(), &16_384.into()), "{mini}");
+    assert_eq!(mini["price"]["standard"]["base"]["input"], 150_000, "{mini}");
+    assert!(mini["price"]["source"].as_str().unwrap().starts_with("https://"), "{mini}");
+    let table = check(&[]);
+    for words in ["desk/sonnet", "[[price]] sonnet", "gpt-4o-mini", "LiteLLM", "2026-11-24", "licence MIT"] {
+        assert!(table.contains(words), "`{words}` is not in: {table}");
+    }
+}
+
+#[test]
 fn a_missing_variable_is_named() {
     let output = outcrop().arg("check").arg("--config").arg(example()).output().unwrap();
     assert_eq!(output.status.code(), Some(BAD.into()));
