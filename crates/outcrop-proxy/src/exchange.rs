@@ -10,9 +10,10 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use http::{Request, Response};
 use hyper::body::Incoming;
 use outcrop_core::failure::Failure;
+use outcrop_core::operation::Operation;
 use outcrop_core::reply::ChatReply;
 use outcrop_core::{Dialect, RequestId};
-use outcrop_policy::Plan;
+use outcrop_policy::{Attribution, Plan};
 use tokio::time::Instant;
 
 use crate::admit::{Admission, admit};
@@ -24,6 +25,7 @@ use crate::headers::Wishes;
 use crate::intake::{Asked, Call, intake};
 use crate::models;
 use crate::plan::{plan, promise};
+use crate::rates::{foresee, rate};
 use crate::refuse::refuse;
 use crate::relay::{Delivery, gather, relay};
 use crate::settle::{Ending, Record};
@@ -72,12 +74,19 @@ async fn answer(
     };
     let wishes = Wishes::read(&head.headers, unix_now())?;
     let operation = promise(&snapshot, &wishes, record)?;
+    foresee(gateway, head_of(&caller, &wishes, operation), record)?;
     let admission = admit(gateway)?;
     let asked = Asked { head: &head, route: &route, wishes };
     let call = intake(gateway, &snapshot.limits, asked, body, record.deadline()).await?;
+    rate(gateway, call.attribution(&caller, &operation.name), record)?;
     let plan = plan(&snapshot, &caller, &call, operation, record)?;
     let delivery = ask(gateway, &snapshot, &call, &plan, admission, record).await?;
     Ok(Answered::ByModel(Box::new(delivery), Box::new(call)))
+}
+
+/// Whose a request is and what it asks, as far as its head says.
+fn head_of(caller: &Caller, wishes: &Wishes, operation: &Operation) -> Attribution {
+    Attribution { operation: Arc::from(&*operation.name), ..caller.attribution(wishes) }
 }
 
 /// Tries the plan, and packs what the answer needs on its way.
@@ -128,6 +137,7 @@ async fn answer_tool(
     record.caller(&caller.name, snapshot.version);
     let operation = promise(&snapshot, &call.wishes, record)?;
     let admission = admit(gateway)?;
+    rate(gateway, call.attribution(caller, &operation.name), record)?;
     let plan = plan(&snapshot, caller, call, operation, record)?;
     ask(gateway, &snapshot, call, &plan, admission, record).await
 }

@@ -6,9 +6,10 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use arc_swap::ArcSwap;
-use outcrop_policy::{Book, DecisionLog, Health, Routes};
+use outcrop_policy::{Book, DecisionLog, Health, RateSpec, Rates, Routes};
 use outcrop_upstream::Upstreams;
 use tokio::sync::Semaphore;
+use tokio::time::Instant;
 use tokio_util::task::TaskTracker;
 
 use crate::authenticate::Auth;
@@ -68,6 +69,8 @@ pub struct Snapshot {
     pub version: u64,
     /// Targets, models, operations.
     pub routes: Routes,
+    /// Rate limits.
+    pub rates: Vec<RateSpec>,
     /// The paths out.
     pub upstreams: Arc<Upstreams>,
     /// Who may call.
@@ -87,6 +90,8 @@ pub struct Gateway {
     pub health: Health,
     /// What was spent.
     pub book: Book,
+    /// Rate limits and their state; those of a snapshot take force with it.
+    pub rates: Rates,
     /// Recent decision records.
     pub decisions: DecisionLog,
     /// Counters and histograms.
@@ -103,7 +108,10 @@ impl Gateway {
     /// A gateway that serves at most `inflight_max` exchanges at once; `background` is the tracker that
     /// the snapshot's upstreams were built with.
     pub fn new(snapshot: Snapshot, metrics: Metrics, inflight_max: usize, background: TaskTracker) -> Self {
+        let rates = Rates::new(Instant::now().into_std());
+        rates.enforce(&snapshot.rates);
         Self {
+            rates,
             snapshot: ArcSwap::from_pointee(snapshot),
             health: Health::default(),
             book: Book::default(),
@@ -123,6 +131,7 @@ impl Gateway {
 
     /// Puts a new snapshot in force; exchanges under way keep theirs.
     pub fn swap(&self, snapshot: Snapshot) -> Arc<Snapshot> {
+        self.rates.enforce(&snapshot.rates);
         self.snapshot.swap(Arc::new(snapshot))
     }
 }

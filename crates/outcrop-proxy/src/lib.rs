@@ -27,6 +27,7 @@ pub mod metrics;
 mod models;
 mod patience;
 mod plan;
+mod rates;
 mod refuse;
 mod relay;
 mod settle;

@@ -54,6 +54,11 @@ struct TokenLabels {
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct ScopeLabels {
+    scope_kind: Arc<str>,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
 struct PathLabels {
     path: Arc<str>,
 }
@@ -70,6 +75,7 @@ pub struct Metrics {
     failovers: Family<FailoverLabels, Counter>,
     tokens: Family<TokenLabels, Counter>,
     cost_nusd: Counter,
+    rate_limited: Family<ScopeLabels, Counter>,
     path_health: Family<PathLabels, Gauge<f64, AtomicU64>>,
     pub(crate) inflight: Gauge,
 }
@@ -87,6 +93,7 @@ impl Metrics {
             failovers: Family::default(),
             tokens: Family::default(),
             cost_nusd: Counter::default(),
+            rate_limited: Family::default(),
             path_health: Family::default(),
             inflight: Gauge::default(),
         };
@@ -104,6 +111,11 @@ impl Metrics {
         registry.register("failovers", "Attempts that followed a failed one", m.failovers);
         registry.register("tokens", "Tokens as counted by the upstreams", m.tokens);
         registry.register("cost_nusd", "Settled cost in nano-dollars", m.cost_nusd);
+        registry.register(
+            "rate_limited",
+            "Requests refused by a rate limit, by its kind of scope",
+            m.rate_limited,
+        );
         registry.register("path_health", "Share of a path's targets that serve", m.path_health);
         registry.register("inflight", "Exchanges being served", m.inflight);
         metrics
@@ -118,6 +130,10 @@ impl Metrics {
     pub(crate) fn attempt(&self, path: &Arc<str>, class: &'static str) {
         let labels = AttemptLabels { path: Arc::clone(path), class };
         self.attempts.get_or_create(&labels).inc();
+    }
+
+    pub(crate) fn rate_limited(&self, scope_kind: &Arc<str>) {
+        self.rate_limited.get_or_create(&ScopeLabels { scope_kind: Arc::clone(scope_kind) }).inc();
     }
 
     pub(crate) fn failover(&self, from: &Arc<str>, to: &Arc<str>, reason: &'static str) {

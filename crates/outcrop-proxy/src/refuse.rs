@@ -7,6 +7,7 @@ use outcrop_core::{Dialect, RequestId};
 use outcrop_wire::{ErrorBody, encode_error};
 
 use crate::body::Body;
+use crate::rates::{tell, whole_seconds};
 use crate::settle::{Ending, Record};
 
 /// Settles the exchange as failed and words the answer.
@@ -22,6 +23,9 @@ pub(crate) fn refuse(record: Record, dialect: Dialect, failure: &Failure) -> Res
     {
         headers.insert("x-outcrop-operation", operation);
     }
+    if let (Some(rated), unix) = record.rating() {
+        tell(headers, dialect, &rated.standing, unix);
+    }
     record.settle(&Ending::Failed(failure));
     response
 }
@@ -31,6 +35,7 @@ fn answer(id: &RequestId, dialect: Dialect, failure: &Failure) -> Response<Body>
     let mut response = Response::new(Body::whole(encoded.body.clone()));
     *response.status_mut() =
         StatusCode::from_u16(status_of(failure, encoded.status)).unwrap_or(StatusCode::BAD_GATEWAY);
+    let throttled = response.status() == StatusCode::TOO_MANY_REQUESTS;
     let headers = response.headers_mut();
     for (name, value) in encoded.headers {
         if let Ok(value) = HeaderValue::from_str(&value) {
@@ -42,7 +47,11 @@ fn answer(id: &RequestId, dialect: Dialect, failure: &Failure) -> Response<Body>
         headers.insert("x-outcrop-request-id", id);
     }
     if let Some(after) = failure.retry_after {
-        headers.insert(RETRY_AFTER, HeaderValue::from(after.as_secs().max(1)));
+        headers.insert(RETRY_AFTER, HeaderValue::from(whole_seconds(after)));
+        if dialect == Dialect::Bedrock && throttled {
+            let ms = u64::try_from(after.as_nanos().div_ceil(1_000_000)).unwrap_or(u64::MAX);
+            headers.insert("x-amz-retry-after", HeaderValue::from(ms));
+        }
     }
     response
 }

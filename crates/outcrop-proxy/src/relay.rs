@@ -26,6 +26,7 @@ use crate::admit::{Admission, Reservation};
 use crate::body::Body;
 use crate::failover::{Committed, CommittedBody};
 use crate::gateway::{Gateway, Snapshot};
+use crate::rates::tell;
 use crate::refuse::body_of;
 use crate::settle::{Ending, Record};
 
@@ -55,8 +56,13 @@ pub(crate) fn relay(
     let mut headers = headers_of(&committed, &record, envelope.protocol);
     match committed.body {
         CommittedBody::Whole(whole) => {
+            let (rated, unix) = record.rating();
             let settled = settle_whole(envelope.protocol, &whole.reply, committed.reservation, record);
             cost_header(&mut headers, settled);
+            if let Some(rated) = rated {
+                let standing = gateway.rates.standing(&rated.whose, Instant::now().into_std());
+                tell(&mut headers, envelope.protocol.dialect(), &standing, unix);
+            }
             let (content_type, body) = if envelope.stream {
                 streamed(whole.reply, envelope.protocol, context)
             } else {
@@ -69,6 +75,9 @@ pub(crate) fn relay(
         CommittedBody::Stream { seen, rest } => {
             let content_type = StreamEncoder::content_type(envelope.protocol);
             headers.insert(CONTENT_TYPE, HeaderValue::from_static(content_type));
+            if let (Some(rated), unix) = record.rating() {
+                tell(&mut headers, envelope.protocol.dialect(), &rated.standing, unix);
+            }
             let account =
                 Account { record, reservation: committed.reservation, _admission: admission, snapshot };
             let source = Source { seen: seen.into(), rest };
@@ -132,11 +141,11 @@ pub(crate) async fn gather(
             }
         }
         CommittedBody::Stream { seen, rest } => {
-            let account =
+            let mut account =
                 Account { record, reservation: committed.reservation, _admission: admission, snapshot };
             let mut source = Source { seen: seen.into(), rest };
             let mut reply = ChatReply::default();
-            let ending = read_all(&mut source, &account, &mut reply, on_text).await;
+            let ending = read_all(&mut source, &mut account, &mut reply, on_text).await;
             let ending = ending.map_err(Failure::after_content);
             account.close(ending.as_ref().err(), &reply.usage);
             ending.map(|()| reply)
@@ -146,7 +155,7 @@ pub(crate) async fn gather(
 
 async fn read_all(
     source: &mut Source,
-    account: &Account,
+    account: &mut Account,
     reply: &mut ChatReply,
     on_text: &mut (dyn FnMut(&str) + Send),
 ) -> Result<(), Failure> {
@@ -157,6 +166,7 @@ async fn read_all(
             }
             reply.absorb(event);
         }
+        account.record.counted(reply.usage);
     }
     Ok(())
 }
@@ -272,6 +282,9 @@ impl Relay {
             if let Some(encoder) = &mut self.encoder {
                 encoder.encode(event, &mut out);
             }
+        }
+        if let Some(account) = &mut self.account {
+            account.record.counted(self.usage);
         }
         if done {
             self.close(None);

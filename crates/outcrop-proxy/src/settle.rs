@@ -12,6 +12,8 @@ use outcrop_core::failure::{Class, Failure, Origin};
 use outcrop_core::money::NanoUsd;
 use outcrop_core::operation::Operation;
 use outcrop_core::{Dialect, Priority, RequestId, Usage};
+use outcrop_policy::Attribution;
+use outcrop_policy::rates::Standing;
 use outcrop_policy::route::Plan;
 use tokio::time::Instant;
 
@@ -30,6 +32,17 @@ pub(crate) struct Record {
     // From accept to the first content; for a whole answer to its end.
     answered_after: Option<Duration>,
     path: Arc<str>,
+    // `None` before it is held against the rate limits.
+    rated: Option<Rated>,
+    // What the upstream counted so far, for an answer that its caller does not wait for.
+    counted: Usage,
+}
+
+/// What an exchange is rated by, and what was left when it was held against the limits.
+#[derive(Debug, Clone)]
+pub(crate) struct Rated {
+    pub(crate) whose: Arc<Attribution>,
+    pub(crate) standing: Standing,
 }
 
 /// How an exchange ends.
@@ -76,6 +89,8 @@ impl Record {
             waited: Duration::ZERO,
             answered_after: None,
             path: Arc::from(""),
+            rated: None,
+            counted: Usage::default(),
         }
     }
 
@@ -151,6 +166,22 @@ impl Record {
         self.gateway.metrics.decision_seconds.observe(took.as_secs_f64());
     }
 
+    /// What the exchange is rated by.
+    pub(crate) fn rated(&mut self, rated: Rated) {
+        self.rated = Some(rated);
+    }
+
+    /// The rating, and the time of day.
+    pub(crate) fn rating(&self) -> (Option<Rated>, Duration) {
+        let unix = Duration::from_millis(self.view().accepted_at_ms);
+        (self.rated.clone(), unix.saturating_add(self.accepted.elapsed()))
+    }
+
+    /// What the upstream has counted up to here.
+    pub(crate) fn counted(&mut self, usage: Usage) {
+        self.counted = usage;
+    }
+
     /// What was decided.
     pub(crate) fn candidates(&mut self, plan: &Plan) {
         self.decision().candidates.clone_from(&plan.candidates);
@@ -222,10 +253,21 @@ impl Record {
         if let (Ending::Partial { .. }, Some(attempt)) = (ending, decision.attempts.last()) {
             self.gateway.health.record(&attempt.target, false, Instant::now().into_std());
         }
+        self.charge(ending);
         self.gateway.metrics.exchange(&decision, &self.path, &outcome, self.answered_after);
         log(&decision, &self.path, &outcome, ending);
         decision.outcome = Some(outcome);
         self.gateway.decisions.put(*decision);
+    }
+
+    /// Takes the tokens that were counted from the rate limits.
+    fn charge(&self, ending: &Ending<'_>) {
+        let Some(rated) = &self.rated else { return };
+        let usage = match ending {
+            Ending::Complete { usage, .. } | Ending::Partial { usage, .. } => usage,
+            Ending::Failed(_) | Ending::CallerGone => &self.counted,
+        };
+        self.gateway.rates.charge(&rated.whose, usage.total(), Instant::now().into_std());
     }
 }
 

@@ -19,6 +19,7 @@ pub fn build(
     Ok(Snapshot {
         version,
         routes: checked.routes.clone(),
+        rates: Vec::new(),
         upstreams: Arc::new(upstreams),
         auth: checked.auth.clone(),
         limits: checked.limits,

@@ -20,7 +20,7 @@ pub(super) fn error(failure: &Failure, request_id: &str) -> ErrorData {
     let mut error: ErrorData =
         error.unwrap_or_else(|| ErrorData::internal_error(failure.message.clone(), None));
     if let (Some(after), Some(Value::Object(data))) = (failure.retry_after, &mut error.data) {
-        let ms = u64::try_from(after.as_millis()).unwrap_or(u64::MAX);
+        let ms = u64::try_from(after.as_nanos().div_ceil(1_000_000)).unwrap_or(u64::MAX);
         data.insert("retryAfterMs".into(), ms.into());
     }
     error

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use http::request::Parts;
 use outcrop_core::failure::{Code, Failure};
-use outcrop_policy::Residency;
+use outcrop_policy::{Attribution, Residency};
 use rmcp::model::{
     CallToolRequestParams, CallToolResponse, CallToolResult, ContentBlock, ErrorData, Implementation,
     JsonObject, ListToolsResult, PaginatedRequestParams, ServerCapabilities, ServerConfig, Tool,
@@ -23,6 +23,7 @@ use crate::exchange;
 use crate::gateway::Gateway;
 use crate::headers::Wishes;
 use crate::models::usable;
+use crate::rates::rate_tool;
 
 const MODELS: &str = "models";
 
@@ -86,9 +87,12 @@ async fn call(
         MODELS => Ok(models(asker)),
         name => {
             let snapshot = asker.gateway.snapshot();
-            let residency = residency(asker, head).map_err(refused)?;
+            let wishes = wishes(head).map_err(refused)?;
+            let residency = asker.caller.residency.or(wishes.residency);
             let wish = Wish { snapshot: &snapshot, caller: &asker.caller, residency };
             let _admission = admit(&asker.gateway).map_err(refused)?;
+            let whose = Attribution { tool: Attribution::value(name), ..asker.caller.attribution(&wishes) };
+            rate_tool(&asker.gateway, &whose).map_err(refused)?;
             match federation::call(wish, name, request.arguments).await {
                 Some(called) => called.map_err(refused),
                 None => Err(refused(unknown_tool(name))),
@@ -140,8 +144,11 @@ fn models(asker: &Asker) -> CallToolResult {
 
 /// The key's requirement, else what the request's header asks for.
 fn residency(asker: &Asker, head: &Parts) -> Result<Option<Residency>, Failure> {
-    let wished = Wishes::read(&head.headers, exchange::unix_now())?.residency;
-    Ok(asker.caller.residency.or(wished))
+    Ok(asker.caller.residency.or(wishes(head)?.residency))
+}
+
+fn wishes(head: &Parts) -> Result<Wishes, Failure> {
+    Wishes::read(&head.headers, exchange::unix_now())
 }
 
 fn unknown_tool(name: &str) -> Failure {

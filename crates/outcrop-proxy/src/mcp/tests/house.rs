@@ -170,6 +170,7 @@ fn gateway(behind: SocketAddr, limits: Limits, tasks: &TaskTracker) -> Gateway {
             prices: Arc::default(),
             emergency_over_mcp: false,
         },
+        rates: Vec::new(),
         upstreams: Arc::new(Upstreams::build(&paths, None, tasks).unwrap()),
         auth: Auth::Open(caller("anybody")),
         limits,
