@@ -219,6 +219,11 @@ impl Scope {
         self.conditions.iter().map(|condition| condition.facet)
     }
 
+    /// The facets for which it names one value, with that value.
+    pub fn named(&self) -> impl Iterator<Item = (Facet, &str)> {
+        self.conditions.iter().filter_map(|condition| Some((condition.facet, condition.value.as_deref()?)))
+    }
+
     /// The scope with every star replaced by the request's value, as it is written.
     pub fn instance(&self, whose: &Attribution) -> String {
         let mut text = String::new();

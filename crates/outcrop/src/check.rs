@@ -6,8 +6,8 @@ use std::process::ExitCode;
 
 use comfy_table::{ContentArrangement, Table, presets};
 use outcrop_core::operation::Operation;
-use outcrop_policy::Residency;
 use outcrop_policy::route::{Question, Routes, TargetSpec, target_name};
+use outcrop_policy::{RateSpec, Residency};
 use serde_json::{Value, json};
 
 use crate::clock;
@@ -29,6 +29,10 @@ pub(crate) fn run(checked: &Checked, as_json: bool) -> ExitCode {
     anstream::println!("{}", limits(checked));
     anstream::println!("\nOperations");
     anstream::println!("{}", operations(&checked.routes));
+    if !checked.rates.is_empty() {
+        anstream::println!("\nRate limits");
+        anstream::println!("{}", rates(&checked.rates));
+    }
     anstream::println!("\nLegal targets, in the order in which they are tried");
     anstream::println!("{}", targets(&checked.routes));
     ExitCode::SUCCESS
@@ -84,6 +88,14 @@ fn operations(routes: &Routes) -> Table {
     for operation in &routes.operations {
         let deadline = format!("{} s", operation.deadline.as_secs_f64());
         table.add_row([&*operation.name, operation.priority.label(), &deadline]);
+    }
+    table
+}
+
+fn rates(rates: &[RateSpec]) -> Table {
+    let mut table = table(&["scope", "limit", "at once"]);
+    for rate in rates {
+        table.add_row([rate.scope.to_string(), rate.to_string(), rate.burst().to_string()]);
     }
     table
 }
@@ -162,6 +174,9 @@ fn summary(checked: &Checked) -> Value {
             "drain_max_s": checked.listen.limits.drain_max.as_secs_f64(),
         },
         "operations": routes.operations,
+        "rates": checked.rates.iter().map(|rate| json!({
+            "scope": rate.scope.to_string(), "limit": rate.to_string(), "burst": rate.burst(),
+        })).collect::<Vec<_>>(),
         "legal_targets": legal_targets,
     })
 }

@@ -8,7 +8,9 @@ mod models;
 mod paths;
 pub(crate) mod prices;
 pub mod problem;
+mod rates;
 pub mod raw;
+mod scopes;
 mod text;
 mod units;
 

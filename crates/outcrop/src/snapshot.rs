@@ -19,7 +19,7 @@ pub fn build(
     Ok(Snapshot {
         version,
         routes: checked.routes.clone(),
-        rates: Vec::new(),
+        rates: checked.rates.clone(),
         upstreams: Arc::new(upstreams),
         auth: checked.auth.clone(),
         limits: checked.limits,

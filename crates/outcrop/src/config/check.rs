@@ -6,15 +6,16 @@ use std::ops::Range;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use outcrop_policy::Routes;
+use outcrop_policy::{RateSpec, Routes};
 use outcrop_proxy::{Auth, Caller, Keyring, Limits, ListenLimits, StreamLimits};
 use outcrop_upstream::PathSpec;
 use secrecy::ExposeSecret;
 use toml::Spanned;
 
 use super::problem::Found;
+use super::scopes::Names;
 use super::text::Text;
-use super::{models, paths, raw, units};
+use super::{models, paths, rates, raw, units};
 
 /// A configuration that can be put in force.
 #[derive(Debug)]
@@ -37,6 +38,8 @@ pub struct Checked {
     pub paths: Vec<PathSpec>,
     /// Targets, models, operations.
     pub routes: Routes,
+    /// Rate limits.
+    pub rates: Vec<RateSpec>,
 }
 
 /// Sockets.
@@ -92,6 +95,7 @@ pub fn check(raw: &raw::Config) -> Result<Checked, Vec<Found>> {
     let (auth, open) = auth(raw, &listen, &mut findings);
     let paths = paths::paths(&raw.path, &mut findings);
     let routes = models::routes(raw, &paths, open, &mut findings);
+    let rates = rates::rates(&raw.rate, Names { raw, routes: &routes }, &mut findings);
     let limits = &raw.limits;
     let (defaults, stream) = (Limits::default(), StreamLimits::default());
     let checked = Checked {
@@ -115,6 +119,7 @@ pub fn check(raw: &raw::Config) -> Result<Checked, Vec<Found>> {
         mcp_hosts: raw.listen.mcp_hosts.iter().map(|host| host.0.clone()).collect(),
         paths,
         routes,
+        rates,
     };
     if findings.0.is_empty() { Ok(checked) } else { Err(findings.0) }
 }

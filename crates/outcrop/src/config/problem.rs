@@ -102,9 +102,8 @@ fn position(text: &str, byte: usize) -> (usize, usize) {
 
 /// Keys of the public contract that this version does not act on: taking them silently would promise
 /// what is not kept.
-const NOT_YET: [(&str, &str); 3] = [
+const NOT_YET: [(&str, &str); 2] = [
     ("budget", "budgets are not enforced by this version, so it does not accept them; remove the table"),
-    ("rate", "rate limits are not enforced by this version, so it does not accept them; remove the table"),
     ("store", "this version keeps nothing on disk; remove the table"),
 ];
 

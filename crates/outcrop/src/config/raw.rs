@@ -38,6 +38,9 @@ pub struct Config {
     /// Rows over the operation table that ships.
     #[serde(default)]
     pub operation: Vec<Operation>,
+    /// How many requests and tokens may pass in a time; see docs/limits.md.
+    #[serde(default)]
+    pub rate: Vec<Rate>,
     /// Keys, made by `outcrop key new`.
     #[serde(default)]
     pub key: Vec<Key>,
@@ -387,6 +390,23 @@ pub struct Operation {
     /// `direct`, kinds and path names, in order of preference.
     #[schemars(with = "Option<Vec<String>>")]
     pub order: Option<Spanned<Vec<Text>>>,
+}
+
+/// How many requests or tokens may pass in a time.
+#[derive(Debug, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Rate {
+    /// Of whom it speaks: `all`, or `org:`, `team:`, `key:`, `user:`, `run:`, `model:`, `operation:` and
+    /// `tool:` with a name, or with `*` for each name on its own; several joined with `+`.
+    #[schemars(with = "String")]
+    pub scope: Spanned<Text>,
+    /// `"600 requests/min"` or `"200 ktok/min"`: `requests`, `tok`, `ktok` or `Mtok` per `s`, `min`, `h`
+    /// or `day`.
+    #[schemars(with = "String")]
+    pub limit: Spanned<Text>,
+    /// Most that pass at once, in requests or tokens. Default: the number in `limit`.
+    #[schemars(with = "Option<u64>")]
+    pub burst: Option<Spanned<u64>>,
 }
 
 /// A key.

@@ -56,7 +56,7 @@ fn a_mistake_is_told_with_line_column_and_the_way_out() {
 
 #[test]
 fn what_this_version_does_not_do_is_refused() {
-    for table in ["[[budget]]\nscope = \"all\"", "[store]\nurl = \"sqlite:x\"", "[[rate]]\nscope = \"all\""] {
+    for table in ["[[budget]]\nscope = \"all\"", "[store]\nurl = \"sqlite:x\""] {
         let problems = config::parse("outcrop.toml", &format!("{GOOD}{table}\n")).unwrap_err();
         assert!(problems.to_string().contains("this version"), "{problems}");
     }

@@ -92,6 +92,34 @@ fn every_mistake_is_named_with_its_place_and_the_way_out() {
 }
 
 #[test]
+fn mistakes_in_rate_limits_are_named() {
+    let row =
+        |scope: &str, limit: &str| format!("[[rate]]\nscope = \"{scope}\"\nlimit = \"{limit}\"\n[auth]");
+    let few = "6 requests/min";
+    for (scope, limit, line, column, says) in [
+        ("ci", few, 3, 9, "is not a scope"),
+        ("model:sonet", few, 3, 9, "there is no model `sonet`\n  hint: did you mean `sonnet`?"),
+        ("operation:standart", few, 3, 9, "did you mean `standard`?"),
+        ("path:fra", few, 3, 9, "cannot look at paths"),
+        ("path:fr", few, 3, 9, "did you mean `fra`?"),
+        ("key:*", "six a minute", 4, 9, "is not a rate"),
+        ("key:*", "900 Mtok/min", 4, 9, "at most 10,000,000 per second"),
+        ("key:*", "6 requests/min\"\nburst = 0 #\"", 5, 9, "between 1 and"),
+        ("key:*", "6 requests/min\"\nper = 0 #\"", 5, 1, "known here"),
+    ] {
+        check("[auth]", &row(scope, limit), line, column, says);
+    }
+    let twice = row("key:x", few).replace("[auth]", &row("key:x", few));
+    check("[auth]", &twice, 6, 9, "twice");
+    let good =
+        ["all", "key:nobody+model:*", "model:eu.amazon.nova-lite-v1:0", "operation:standard", "tool:a__b"];
+    for scope in good {
+        let checked = parse("outcrop.toml", &GOOD.replacen("[auth]", &row(scope, few), 1)).unwrap();
+        assert_eq!((checked.rates.len(), checked.rates[0].scope.to_string().as_str()), (1, scope));
+    }
+}
+
+#[test]
 fn all_problems_are_reported_at_once() {
     let text = GOOD.replace("eu-central-1", "EU").replace("path = \"desk\"", "path = \"dusk\"");
     assert_eq!(parse("outcrop.toml", &text).unwrap_err().problems.len(), 2);
@@ -107,7 +135,8 @@ fn secrets_never_show() {
 #[test]
 fn the_schema_knows_every_table() {
     let schema = super::super::schema().to_string();
-    for key in ["listen", "auth", "limits", "path", "model", "price", "operation", "key", "call_timeout_max"]
+    for key in
+        ["listen", "auth", "limits", "path", "model", "price", "operation", "rate", "key", "call_timeout_max"]
     {
         assert!(schema.contains(&format!("\"{key}\"")), "{key}");
     }
