@@ -39,6 +39,7 @@ ALIASES: dict[str, list[tuple[str, str]]] = {
     "embed-openai": [("openai", "text-embedding-3-small")],
     "echo-stdio": [("everything", "echo")],
     "echo-http": [("everything-http", "echo")],
+    "limited": [("openai", "gpt-4o-mini")],
 }
 
 
@@ -107,6 +108,7 @@ def configuration(
         parts.append(_table("[[model]]", name=alias, targets=[{"path": path, "id": model} for path, model in targets]))
     for model, prices in PRICES.items():
         parts.append(_table("[[price]]", model=model, **prices))
+    parts.append(_table("[[rate]]", scope="model:limited+user:*", limit="1 requests/h"))
     return "\n".join(parts)
 
 

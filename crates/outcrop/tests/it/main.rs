@@ -31,6 +31,7 @@ mod hostile;
 mod limits;
 mod pass_through;
 mod prices;
+mod rates;
 mod reload;
 mod residency;
 mod side_effects;

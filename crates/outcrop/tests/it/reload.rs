@@ -174,3 +174,22 @@ async fn the_record_names_the_snapshot_that_decided() {
     assert_eq!(json!(decision.snapshot), json!(before + 1));
     assert!(Path::new(&house.file()).exists());
 }
+
+#[tokio::test]
+async fn what_was_used_of_a_rate_stays_used() {
+    let house = Reloading::start().await;
+    let rate = |burst: u32| format!("[[rate]]\nscope = \"all\"\nlimit = \"5 requests/day\"\nburst = {burst}");
+    for (more, expected) in [
+        (rate(2), [200, 200, 429]),
+        (format!("{}\n[limits]\nstream_stall_max = \"9s\"", rate(2)), [429, 429, 429]),
+        (rate(1), [200, 429, 429]),
+        (String::new(), [200, 200, 200]),
+    ] {
+        let before = house.version();
+        house.replace(&text(&house.lab, "second", &more));
+        house.reloaded(before).await;
+        for status in expected {
+            assert_eq!(house.ask("second", "hi", false).await.status, status, "{more}");
+        }
+    }
+}
