@@ -23,6 +23,7 @@ pub mod record;
 pub mod residency;
 pub mod route;
 pub mod scope;
+pub mod stops;
 
 pub use book::Book;
 pub use health::Health;
@@ -33,3 +34,4 @@ pub use record::DecisionLog;
 pub use residency::Residency;
 pub use route::{Choice, Plan, Question, Routes, TargetSpec};
 pub use scope::{Attribution, Facet, Scope};
+pub use stops::{Level, Stop, Stops};

@@ -2,7 +2,9 @@
 //!
 //! A scope is a set of conditions that must all hold, written `key:ci`, `user:*` or
 //! `team:blue+model:sonnet`; `all` has none. A star stands for every value, and each value then has an
-//! account of its own. The same words are used wherever a scope is named.
+//! account of its own. The same words are used wherever a scope is named. In a value, `%`, `+` and a
+//! lone star are written as `%25`, `%2B` and `%2A`, so that no value a caller chooses reads as more
+//! than one value.
 
 use std::fmt;
 use std::sync::Arc;
@@ -209,6 +211,20 @@ impl Scope {
         })
     }
 
+    /// The scope with every star replaced by the request's value; `None` where it has no such value.
+    pub fn of(&self, whose: &Attribution) -> Option<Self> {
+        let concrete = |condition: &Condition| {
+            let value: &str = match &condition.value {
+                Some(value) => value,
+                None => whose.of(condition.facet),
+            };
+            let value = (!value.is_empty()).then(|| value.into())?;
+            Some(Condition { facet: condition.facet, value: Some(value) })
+        };
+        let conditions: Option<_> = self.conditions.iter().map(concrete).collect();
+        conditions.map(|conditions| Self { conditions })
+    }
+
     /// Whether a star stands in it: then each combination of values has an account of its own.
     pub fn has_star(&self) -> bool {
         self.conditions.iter().any(|condition| condition.value.is_none())
@@ -228,13 +244,13 @@ impl Scope {
     pub fn instance(&self, whose: &Attribution) -> String {
         let mut text = String::new();
         self.write(&mut text, |condition| match &condition.value {
-            Some(value) => value,
-            None => whose.of(condition.facet),
+            Some(value) => Some(value),
+            None => Some(whose.of(condition.facet)),
         });
         text
     }
 
-    fn write<'a>(&'a self, text: &mut String, value: impl Fn(&'a Condition) -> &'a str) {
+    fn write<'a>(&'a self, text: &mut String, value: impl Fn(&'a Condition) -> Option<&'a str>) {
         if self.conditions.is_empty() {
             text.push_str("all");
         }
@@ -244,7 +260,11 @@ impl Scope {
             }
             text.push_str(condition.facet.label());
             text.push(':');
-            text.push_str(value(condition));
+            match value(condition) {
+                None => text.push('*'),
+                Some("*") => text.push_str("%2A"),
+                Some(value) => write_value(text, value),
+            }
         }
     }
 }
@@ -252,9 +272,27 @@ impl Scope {
 impl fmt::Display for Scope {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let mut text = String::new();
-        self.write(&mut text, |condition| condition.value.as_deref().unwrap_or("*"));
+        self.write(&mut text, |condition| condition.value.as_deref());
         f.write_str(&text)
     }
+}
+
+fn write_value(text: &mut String, value: &str) {
+    for c in value.chars() {
+        match c {
+            '%' => text.push_str("%25"),
+            '+' => text.push_str("%2B"),
+            c => text.push(c),
+        }
+    }
+}
+
+fn read_value(text: &str) -> Box<str> {
+    if !text.contains('%') {
+        return text.into();
+    }
+    // The percent sign last: what it makes is no sign of another.
+    text.replace("%2B", "+").replace("%2A", "*").replace("%25", "%").into()
 }
 
 fn condition(text: &str) -> Result<Condition, NotAScope> {
@@ -266,10 +304,12 @@ fn condition(text: &str) -> Result<Condition, NotAScope> {
         .into_iter()
         .find(|facet| facet.label() == word)
         .ok_or_else(|| NotAScope(format!("`{word}` is not a kind of scope; known: all, {}", known())))?;
+    let star = value == "*";
+    let value = read_value(value);
     if value.is_empty() || value.chars().count() > VALUE_CHARS_MAX || value.chars().any(char::is_control) {
         return Err(NotAScope(format!("`{text}`: a value has 1 to {VALUE_CHARS_MAX} printable characters")));
     }
-    Ok(Condition { facet, value: (value != "*").then(|| value.into()) })
+    Ok(Condition { facet, value: (!star).then_some(value) })
 }
 
 #[cfg(test)]
@@ -314,6 +354,19 @@ mod tests {
             let NotAScope(message) = Scope::parse(text).unwrap_err();
             assert!(message.contains(says), "{text}: {message}");
         }
+    }
+
+    #[test]
+    fn no_value_reads_as_more_than_one_value() {
+        for user in ["a+key:ci", "*", "100%", "%2B", "a:b", "all"] {
+            let whose = Attribution { user: user.into(), ..whose() };
+            let scope = Scope::parse("user:*").unwrap().of(&whose).unwrap();
+            assert!(scope.matches(&whose) && !scope.matches(&Attribution::default()), "{user}");
+            assert_eq!(Scope::parse(&scope.to_string()).as_ref(), Ok(&scope), "{user}");
+            assert_eq!(Scope::parse("user:*").unwrap().instance(&whose), scope.to_string());
+        }
+        assert_eq!(Scope::parse("user:*").unwrap().of(&whose()), None, "nobody is not a user");
+        assert_eq!(Scope::all().of(&whose()), Some(Scope::all()));
     }
 
     #[test]
