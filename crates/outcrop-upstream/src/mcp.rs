@@ -42,6 +42,7 @@ use self::connection::Connection;
 use self::http::McpHttp;
 use self::live::{Endpoint, Live};
 use self::outcome::CallError;
+use self::stdio::Program;
 use crate::client::HttpClient;
 use crate::{
     Answer, AnswerBody, AnswerStream, Attempt, BuildError, Dispatch, McpSpec, McpTransport, PathSpec, Whole,
@@ -171,6 +172,12 @@ impl McpPath {
         &self.tool
     }
 
+    /// Kills the server's process group if it is a child, and with it every call that runs there. The
+    /// next call starts another.
+    pub fn kill(&self) {
+        self.connection.kill();
+    }
+
     pub(crate) async fn close(&self) {
         self.connection.close().await;
     }
@@ -255,7 +262,8 @@ fn endpoint(mcp: &McpSpec, client: Option<HttpClient>) -> Result<Endpoint, Strin
     match (&mcp.transport, client) {
         (McpTransport::Stdio { command, env }, _) => {
             stdio::check(command).map_err(|error| error.to_string())?;
-            Ok(Endpoint::Stdio { command: command.clone(), env: env.clone() })
+            let program = Program { command: command.clone(), env: env.clone(), kill: Arc::default() };
+            Ok(Endpoint::Stdio(program))
         }
         (McpTransport::Http { url, bearer }, Some(client)) => {
             let client = McpHttp::new(client, host(url).ok_or("the URL has no usable host")?);

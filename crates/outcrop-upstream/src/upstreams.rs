@@ -114,6 +114,18 @@ impl Upstreams {
         self.paths.get(name).map(|entry| &entry.spec)
     }
 
+    /// Kills the child processes of the paths whose name and region are `meant`; the next call of such a
+    /// path starts another.
+    pub fn kill(&self, meant: impl Fn(&str, Option<&str>) -> bool) {
+        for (name, entry) in &self.paths {
+            if let Path::Mcp(path) = &entry.path
+                && meant(name, entry.spec.region.as_deref())
+            {
+                path.kill();
+            }
+        }
+    }
+
     /// Ends what these paths run in the background: credential refresh, MCP children and sessions.
     pub async fn close(&self) {
         for entry in self.paths.values() {

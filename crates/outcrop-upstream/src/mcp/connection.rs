@@ -114,6 +114,11 @@ impl Connection {
         self.shared.tasks.spawn(async move { lost.close().await });
     }
 
+    /// Kills the server if it is a process of our own; whoever needs it next starts another.
+    pub(crate) fn kill(&self) {
+        self.shared.endpoint.kill();
+    }
+
     /// Ends the connection for good.
     pub(crate) async fn close(&self) {
         let phase = std::mem::replace(&mut self.shared.state.lock().phase, Phase::Closed);
@@ -259,10 +264,15 @@ fn resting(pause: Duration) -> Failure {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::mcp::stdio::Program;
 
     #[tokio::test]
     async fn an_attempt_that_died_does_not_stand_in_the_way_of_the_next() {
-        let endpoint = Endpoint::Stdio { command: vec!["/nonexistent".into()], env: Vec::new() };
+        let endpoint = Endpoint::Stdio(Program {
+            command: vec!["/nonexistent".into()],
+            env: Vec::new(),
+            kill: Arc::default(),
+        });
         let tasks = TaskTracker::new();
         let connection = Connection::new(&Arc::from("desk"), endpoint, Progress::LifeSign, &tasks);
         connection.shared.state.lock().phase = Phase::Opening(watch::channel(None).1);

@@ -24,6 +24,7 @@ use tokio_util::task::TaskTracker;
 use super::board::{Board, Tap};
 use super::handler::Handler;
 use super::http::McpHttp;
+use super::stdio::Program;
 use super::{MESSAGE_BYTES_MAX, outcome, stdio};
 
 /// Calls of one path that may wait for the head of their HTTP answer at once.
@@ -47,12 +48,7 @@ pub(crate) enum Endpoint {
         bearer: Option<SecretString>,
     },
     /// A child process.
-    Stdio {
-        /// Program and arguments.
-        command: Vec<String>,
-        /// Its whole environment.
-        env: Vec<(String, String)>,
-    },
+    Stdio(Program),
 }
 
 /// The two eras of the protocol.
@@ -80,7 +76,14 @@ impl Endpoint {
     pub(crate) fn is_child(&self) -> bool {
         match self {
             Self::Http { .. } => false,
-            Self::Stdio { .. } => true,
+            Self::Stdio(_) => true,
+        }
+    }
+
+    /// Kills the server if it is a process of our own; the next call starts another.
+    pub(crate) fn kill(&self) {
+        if let Self::Stdio(program) = self {
+            program.kill.notify_waiters();
         }
     }
 
@@ -89,8 +92,8 @@ impl Endpoint {
         Duration::from_secs(match (self, era) {
             (Self::Http { .. }, Era::Stateless) => 4,
             (Self::Http { .. }, Era::Sessions) => 10,
-            (Self::Stdio { .. }, Era::Stateless) => 6,
-            (Self::Stdio { .. }, Era::Sessions) => 20,
+            (Self::Stdio(_), Era::Stateless) => 6,
+            (Self::Stdio(_), Era::Sessions) => 20,
         })
     }
 }
@@ -131,8 +134,8 @@ impl Live {
                     StreamableHttpClientWorker::new((**client).clone(), config(url, bearer.as_ref()));
                 serve(WorkerTransport::spawn(worker), &board, era).await
             }
-            Endpoint::Stdio { command, env } => {
-                let transport = stdio::start(name, command, env, &board, tasks)
+            Endpoint::Stdio(program) => {
+                let transport = stdio::start(name, program, &board, tasks)
                     .map_err(|error| Failure::network(Reason::Connect, Class::NotSent, error.to_string()))?;
                 serve(transport, &board, era).await
             }

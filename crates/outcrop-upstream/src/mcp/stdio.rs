@@ -9,6 +9,7 @@ mod lines;
 mod transport;
 
 use std::path::Path;
+use std::pin::pin;
 use std::process::Stdio;
 use std::sync::Arc;
 use std::time::Duration;
@@ -18,6 +19,8 @@ use nix::unistd::Pid;
 use parking_lot::Mutex;
 use tokio::io::AsyncReadExt;
 use tokio::process::{Child, ChildStderr, Command};
+use tokio::sync::Notify;
+use tokio::sync::futures::OwnedNotified;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
@@ -48,6 +51,17 @@ pub(crate) enum StartError {
     },
 }
 
+/// How a child is started, and the word that ends every one of them at once.
+#[derive(Debug)]
+pub(crate) struct Program {
+    /// Program and arguments.
+    pub(crate) command: Vec<String>,
+    /// Its whole environment.
+    pub(crate) env: Vec<(String, String)>,
+    /// Kills those that run; the next one is started as ever.
+    pub(crate) kill: Arc<Notify>,
+}
+
 /// The end of what a child wrote to standard error.
 type Tail = Arc<Mutex<Vec<u8>>>;
 
@@ -64,12 +78,14 @@ pub(crate) fn check(command: &[String]) -> Result<&str, StartError> {
 /// Starts the child and its supervisor.
 pub(crate) fn start(
     name: &Arc<str>,
-    command: &[String],
-    env: &[(String, String)],
+    program: &Program,
     board: &Arc<Board>,
     tasks: &TaskTracker,
 ) -> Result<StdioTransport, StartError> {
+    let Program { command, env, kill } = program;
     let program = check(command)?;
+    // From here on a kill reaches the child, even before it is watched.
+    let killed = Arc::clone(kill).notified_owned();
     let refused = |source| StartError::Refused { program: program.to_owned(), source };
     let mut child = Command::new(program)
         .args(command.iter().skip(1))
@@ -90,22 +106,31 @@ pub(crate) fn start(
     if let Some(stderr) = child.stderr.take() {
         tasks.spawn(gone.clone().run_until_cancelled_owned(drain(stderr, Arc::clone(&tail))));
     }
-    tasks.spawn(supervise(Arc::clone(name), child, stop.clone(), gone.clone(), tail));
+    let ends = Ends { stop: stop.clone(), gone: gone.clone(), tail };
+    tasks.spawn(supervise(Arc::clone(name), child, ends, killed));
     Ok(StdioTransport::new(stdin, stdout, Arc::clone(board), stop, gone))
 }
 
-/// Waits for the child's end, or brings it about; nothing of its group is left behind.
-async fn supervise(
-    name: Arc<str>,
-    mut child: Child,
+/// What a supervisor listens to, and what it tells.
+struct Ends {
     stop: CancellationToken,
     gone: CancellationToken,
     tail: Tail,
-) {
+}
+
+/// Waits for the child's end, or brings it about; nothing of its group is left behind.
+async fn supervise(name: Arc<str>, mut child: Child, ends: Ends, killed: OwnedNotified) {
+    let Ends { stop, gone, tail } = ends;
+    let mut killed = pin!(killed);
     let group = child.id().and_then(|id| i32::try_from(id).ok()).map(Pid::from_raw);
     let ended = tokio::select! {
         status = child.wait() => Some(status),
         () = stop.cancelled() => None,
+        () = &mut killed => {
+            tracing::warn!(path = %name, "MCP server process is killed by an emergency stop");
+            signal(group, Signal::SIGKILL);
+            Some(child.wait().await)
+        }
     };
     if let Some(status) = ended {
         let stderr = String::from_utf8_lossy(&tail.lock()).into_owned();
@@ -119,11 +144,17 @@ async fn supervise(
         return;
     }
     gone.cancel();
-    for last in [Signal::SIGTERM, Signal::SIGKILL] {
-        if tokio::time::timeout(LEAVE_TIME, child.wait()).await.is_ok() {
-            break;
+    let leaving = async {
+        for last in [Signal::SIGTERM, Signal::SIGKILL] {
+            if tokio::time::timeout(LEAVE_TIME, child.wait()).await.is_ok() {
+                break;
+            }
+            signal(group, last);
         }
-        signal(group, last);
+    };
+    tokio::select! {
+        () = leaving => {}
+        () = &mut killed => signal(group, Signal::SIGKILL),
     }
     if let Err(error) = child.wait().await {
         tracing::warn!(path = %name, %error, "MCP server process could not be reaped");

@@ -67,6 +67,33 @@ async fn a_whole_group_ends_even_if_its_leader_ignores_everything() {
 }
 
 #[tokio::test]
+async fn a_kill_asks_nobody_of_the_group_to_leave() {
+    let fixture = child(|_| {});
+    let reply = fixture.whole("deaf with child").await.unwrap();
+    let facts: Value = serde_json::from_str(&text_of(&reply)).unwrap();
+    fixture.upstreams.kill(|name, _| name == "other");
+    assert!(is_alive(&facts["pid"]), "another path is meant");
+    fixture.upstreams.kill(|name, _| name == "desk");
+    wait_until_gone(&facts["pid"]).await;
+    wait_until_gone(&facts["child"]).await;
+    fixture.close().await;
+}
+
+#[tokio::test]
+async fn a_kill_fails_the_running_calls_and_the_next_call_finds_a_fresh_child() {
+    let fixture = child(|_| {});
+    let before = facts(&fixture).await;
+    let kill = async {
+        while facts(&fixture).await["hanging"] != true {}
+        fixture.upstreams.kill(|_, _| true);
+    };
+    let (pending, ()) = tokio::join!(failure(&fixture, "hang"), kill);
+    assert_eq!((pending.class, pending.reason), (Class::Ambiguous, Reason::Reset));
+    assert_ne!(before["pid"], facts(&fixture).await["pid"]);
+    fixture.close().await;
+}
+
+#[tokio::test]
 async fn a_crash_fails_its_calls_at_once_and_the_next_call_finds_a_fresh_child() {
     let fixture = child(|_| {});
     let before = facts(&fixture).await;
