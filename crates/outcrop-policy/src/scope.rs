@@ -138,6 +138,16 @@ impl Attribution {
         }
     }
 
+    /// The same request at a target.
+    #[must_use]
+    pub fn at(mut self, path: &Arc<str>, region: Option<&Arc<str>>) -> Self {
+        self.path = Arc::clone(path);
+        if let Some(region) = region {
+            self.region = Arc::clone(region);
+        }
+        self
+    }
+
     /// A value as a caller gave it, cut to what a scope may hold, control characters taken out.
     pub fn value(given: &str) -> Arc<str> {
         let plain = |c: &char| !c.is_control();

@@ -5,7 +5,6 @@
 //! HTTP calls through `exchange`, tools of the MCP endpoint through `converse`.
 
 use std::sync::Arc;
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use http::{Request, Response};
 use hyper::body::Incoming;
@@ -19,6 +18,7 @@ use tokio::time::Instant;
 use crate::admit::{Admission, admit};
 use crate::authenticate::{Caller, authenticate};
 use crate::body::Body;
+use crate::clock::unix_now;
 use crate::failover::{Exchange, failover};
 use crate::gateway::{Gateway, Snapshot};
 use crate::headers::Wishes;
@@ -80,7 +80,8 @@ async fn answer(
     let call = intake(gateway, &snapshot.limits, asked, body, record.deadline()).await?;
     rate(gateway, call.attribution(&caller, &operation.name), record)?;
     let plan = plan(&snapshot, &caller, &call, operation, record)?;
-    let delivery = ask(gateway, &snapshot, &call, &plan, admission, record).await?;
+    let whose = call.attribution(&caller, &operation.name);
+    let delivery = ask(gateway, &snapshot, (&call, whose), &plan, admission, record).await?;
     Ok(Answered::ByModel(Box::new(delivery), Box::new(call)))
 }
 
@@ -93,12 +94,14 @@ fn head_of(caller: &Caller, wishes: &Wishes, operation: &Operation) -> Attributi
 async fn ask(
     gateway: &Arc<Gateway>,
     snapshot: &Arc<Snapshot>,
-    call: &Call,
+    (call, whose): (&Call, Attribution),
     plan: &Plan,
     admission: Admission,
     record: &mut Record,
 ) -> Result<Delivery, Failure> {
-    let exchange = Exchange { gateway, snapshot, call, admission: &admission };
+    record.attributed(&whose);
+    gateway.stops.may_start(&whose, record.id().as_str(), unix_now)?;
+    let exchange = Exchange { gateway, snapshot, call, whose: &whose, admission: &admission };
     let committed = failover(exchange, plan, record).await?;
     Ok(Delivery { committed, admission, snapshot: Arc::clone(snapshot) })
 }
@@ -139,7 +142,8 @@ async fn answer_tool(
     let admission = admit(gateway)?;
     rate(gateway, call.attribution(caller, &operation.name), record)?;
     let plan = plan(&snapshot, caller, call, operation, record)?;
-    ask(gateway, &snapshot, call, &plan, admission, record).await
+    let whose = call.attribution(caller, &operation.name);
+    ask(gateway, &snapshot, (call, whose), &plan, admission, record).await
 }
 
 /// What the MCP endpoint gets for a call.
@@ -151,11 +155,4 @@ pub struct Conversed {
     pub request_id: RequestId,
     /// Name of the path that answered.
     pub path: Arc<str>,
-}
-
-/// Time since the Unix epoch. The one place that reads the wall clock for an exchange; deadlines
-/// never depend on it.
-#[allow(clippy::disallowed_methods, reason = "the clock")]
-pub(crate) fn unix_now() -> Duration {
-    SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default()
 }

@@ -11,11 +11,15 @@ use outcrop_core::failure::{Class, Code, Failure, Reason};
 use outcrop_core::path::Effect;
 use outcrop_core::{AttemptId, Protocol};
 use outcrop_policy::route::{ATTEMPTS_MAX, Choice, Plan, TargetSpec, target_name};
+use outcrop_policy::scope::Attribution;
+use outcrop_policy::stops::Phase;
 use outcrop_upstream::{Answer, AnswerBody, AnswerStream, Attempt, Dispatch, Whole};
 use outcrop_wire::{Item, TargetModel};
 use tokio::time::{Instant, timeout_at};
 
 use crate::admit::{Admission, Reservation};
+use crate::clock::unix_now;
+use crate::gate::Ear;
 use crate::gateway::{Gateway, Snapshot};
 use crate::intake::Call;
 use crate::plan::share;
@@ -37,7 +41,20 @@ pub(crate) enum CommittedBody {
     /// All of it.
     Whole(Box<Whole>),
     /// What was read up to the first content, and the rest.
-    Stream { seen: Vec<Item>, rest: AnswerStream },
+    Stream { seen: Vec<Item>, rest: AnswerStream, cut: Box<Cut> },
+}
+
+/// What an emergency stop needs to know of a stream to cut it.
+pub(crate) struct Cut {
+    stop: Ear,
+    whose: Attribution,
+}
+
+impl Cut {
+    /// Ends when the stream is cut.
+    pub(crate) async fn come(&mut self) -> Failure {
+        self.stop.cut(&self.whose, Phase::Stream).await
+    }
 }
 
 /// Most bytes that may precede the first content of a stream.
@@ -67,7 +84,8 @@ pub(crate) async fn failover(
             }
             Err(failure) => failure,
         };
-        if failure.reason == Reason::Inexpressible {
+        // Neither was sent, so neither is an attempt.
+        if failure.reason == Reason::Inexpressible || is_stopped_unsent(&failure) {
             unsaid.get_or_insert(failure);
             continue;
         }
@@ -92,6 +110,7 @@ pub(crate) struct Exchange<'a> {
     pub(crate) gateway: &'a Gateway,
     pub(crate) snapshot: &'a Snapshot,
     pub(crate) call: &'a Call,
+    pub(crate) whose: &'a Attribution,
     pub(crate) admission: &'a Admission,
 }
 
@@ -106,10 +125,18 @@ async fn try_one(
     let target = target_name(&spec.path, &choice.model_id);
     let number = u8::try_from(record.attempts() + 1).unwrap_or(u8::MAX);
     let id = AttemptId { request: record.id().clone(), number };
+    let whose = exchange.whose.clone().at(&spec.path, spec.region.as_ref());
+    let mut stop = exchange.gateway.stops.listen();
+    exchange.gateway.stops.may_start(&whose, id.request.as_str(), unix_now)?;
     let reservation = exchange.admission.reserve(Arc::clone(&choice.price));
     let started = Instant::now();
-    let opened = timeout_at(by, open(exchange, choice, spec, by, &id)).await;
-    let opened = opened.unwrap_or_else(|_| Err(out_of_time()));
+    let opened = tokio::select! {
+        biased;
+        failure = stop.cut(&whose, phase_of(exchange.call)) => Err(failure),
+        opened = timeout_at(by, open(exchange, choice, spec, by, &id)) => {
+            opened.unwrap_or_else(|_| Err(out_of_time()))
+        }
+    };
     let opened = match opened {
         // Nothing was sent, so it is no attempt.
         Err(failure) if failure.reason == Reason::Inexpressible => {
@@ -131,12 +158,19 @@ async fn try_one(
         upstream_request_id,
     });
     match opened {
-        Ok((answer, seen)) => Ok(commit(answer, seen, spec, target, reservation)),
+        Ok((answer, seen)) => {
+            Ok(commit(answer, seen, spec, target, reservation, Box::new(Cut { stop, whose })))
+        }
         Err(failure) => {
             reservation.fail(failure.class);
             Err(failure)
         }
     }
+}
+
+/// How an emergency stop looks at an attempt that waits.
+fn phase_of(call: &Call) -> Phase<'static> {
+    if call.envelope.stream { Phase::Stream } else { Phase::Whole }
 }
 
 /// Sends the request and reads until there is content to give.
@@ -194,6 +228,7 @@ fn commit(
     spec: &TargetSpec,
     target: String,
     reservation: Reservation,
+    cut: Box<Cut>,
 ) -> Committed {
     Committed {
         path: Arc::clone(&spec.path),
@@ -203,7 +238,7 @@ fn commit(
         headers: answer.headers,
         body: match answer.body {
             AnswerBody::Whole(whole) => CommittedBody::Whole(Box::new(whole)),
-            AnswerBody::Stream(rest) => CommittedBody::Stream { seen, rest },
+            AnswerBody::Stream(rest) => CommittedBody::Stream { seen, rest, cut },
         },
         reservation,
     }
@@ -217,6 +252,11 @@ fn may_go_elsewhere(class: Class, effect: Effect) -> bool {
         Class::Ambiguous => effect.may_repeat(),
         Class::Permanent | Class::Partial | Class::CallerGone => false,
     }
+}
+
+/// Whether an emergency stop kept an attempt from being dispatched.
+fn is_stopped_unsent(failure: &Failure) -> bool {
+    failure.code == Code::Stopped && failure.class == Class::NotSent
 }
 
 /// An attempt that may have had an effect and must not be repeated has an unknown outcome.

@@ -6,13 +6,14 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use arc_swap::ArcSwap;
-use outcrop_policy::{Book, DecisionLog, Health, RateSpec, Rates, Routes};
+use outcrop_policy::{Book, DecisionLog, Health, RateSpec, Rates, Routes, Stop};
 use outcrop_upstream::Upstreams;
 use tokio::sync::Semaphore;
 use tokio::time::Instant;
 use tokio_util::task::TaskTracker;
 
 use crate::authenticate::Auth;
+use crate::gate::Gate;
 use crate::metrics::Metrics;
 
 /// Most memory for the bodies of all requests at once, in KiB: 2 GiB.
@@ -88,6 +89,8 @@ pub struct Gateway {
     snapshot: ArcSwap<Snapshot>,
     /// Health of targets.
     pub health: Health,
+    /// Emergency stops.
+    pub stops: Gate,
     /// What was spent.
     pub book: Book,
     /// Rate limits and their state; those of a snapshot take force with it.
@@ -114,6 +117,7 @@ impl Gateway {
             rates,
             snapshot: ArcSwap::from_pointee(snapshot),
             health: Health::default(),
+            stops: Gate::default(),
             book: Book::default(),
             decisions: DecisionLog::new(outcrop_policy::record::RECORDS_KEPT),
             metrics,
@@ -127,6 +131,11 @@ impl Gateway {
     /// The snapshot in force.
     pub fn snapshot(&self) -> Arc<Snapshot> {
         self.snapshot.load_full()
+    }
+
+    /// Kills the child processes of the paths that a stop covers.
+    pub fn kill_children(&self, stop: &Stop) {
+        self.snapshot.load().upstreams.kill(|path, region| stop.covers_path(path, region));
     }
 
     /// Puts a new snapshot in force; exchanges under way keep theirs.

@@ -16,8 +16,10 @@
 mod admit;
 pub mod authenticate;
 mod body;
+mod clock;
 pub mod exchange;
 mod failover;
+pub mod gate;
 pub mod gateway;
 mod headers;
 pub mod intake;
@@ -34,6 +36,7 @@ mod settle;
 pub mod surface;
 
 pub use authenticate::{Auth, Caller, Keyring};
+pub use gate::Gate;
 pub use gateway::{Gateway, Limits, Snapshot, StreamLimits};
 pub use listen::{ListenLimits, serve};
 pub use metrics::Metrics;

@@ -28,7 +28,7 @@ pub use endpoint::Endpoint;
 use self::server::Asker;
 use crate::authenticate::{Caller, authenticate};
 use crate::body::Body;
-use crate::exchange::unix_now;
+use crate::clock::unix_now;
 use crate::gateway::Gateway;
 use crate::refuse::refuse;
 use crate::settle::Record;

@@ -8,6 +8,7 @@ use std::sync::atomic::AtomicU64;
 use std::time::Duration;
 
 use outcrop_core::decision::{Decision, OutcomeRecord};
+use outcrop_policy::stops::{LEVELS, Stops};
 use prometheus_client::encoding::EncodeLabelSet;
 use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::family::Family;
@@ -63,6 +64,11 @@ struct PathLabels {
     path: Arc<str>,
 }
 
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct LevelLabels {
+    level: &'static str,
+}
+
 /// Counters and histograms of the request path.
 #[derive(Debug, Clone)]
 pub struct Metrics {
@@ -77,6 +83,7 @@ pub struct Metrics {
     cost_nusd: Counter,
     rate_limited: Family<ScopeLabels, Counter>,
     path_health: Family<PathLabels, Gauge<f64, AtomicU64>>,
+    stops_in_force: Family<LevelLabels, Gauge>,
     pub(crate) inflight: Gauge,
 }
 
@@ -95,6 +102,7 @@ impl Metrics {
             cost_nusd: Counter::default(),
             rate_limited: Family::default(),
             path_health: Family::default(),
+            stops_in_force: Family::default(),
             inflight: Gauge::default(),
         };
         let m = metrics.clone();
@@ -117,6 +125,7 @@ impl Metrics {
             m.rate_limited,
         );
         registry.register("path_health", "Share of a path's targets that serve", m.path_health);
+        registry.register("stops_in_force", "Emergency stops in force", m.stops_in_force);
         registry.register("inflight", "Exchanges being served", m.inflight);
         metrics
     }
@@ -125,6 +134,14 @@ impl Metrics {
     pub fn path_health(&self, path: &Arc<str>, serving: usize, targets: usize) {
         let share = serving as f64 / targets.max(1) as f64;
         self.path_health.get_or_create(&PathLabels { path: Arc::clone(path) }).set(share);
+    }
+
+    /// Sets how many emergency stops are in force; the operator's view calls it before a scrape.
+    pub fn stops_in_force(&self, stops: &Stops) {
+        for level in LEVELS {
+            let gauge = self.stops_in_force.get_or_create(&LevelLabels { level: level.label() });
+            gauge.set(i64::try_from(stops.count(level)).unwrap_or(i64::MAX));
+        }
     }
 
     pub(crate) fn attempt(&self, path: &Arc<str>, class: &'static str) {

@@ -24,7 +24,7 @@ use tokio::time::{Instant, timeout_at};
 
 use crate::admit::{Admission, Reservation};
 use crate::body::Body;
-use crate::failover::{Committed, CommittedBody};
+use crate::failover::{Committed, CommittedBody, Cut};
 use crate::gateway::{Gateway, Snapshot};
 use crate::rates::tell;
 use crate::refuse::body_of;
@@ -72,7 +72,7 @@ pub(crate) fn relay(
             headers.insert(CONTENT_LENGTH, HeaderValue::from(body.len()));
             response(headers, Body::whole(body))
         }
-        CommittedBody::Stream { seen, rest } => {
+        CommittedBody::Stream { seen, rest, cut } => {
             let content_type = StreamEncoder::content_type(envelope.protocol);
             headers.insert(CONTENT_TYPE, HeaderValue::from_static(content_type));
             if let (Some(rated), unix) = record.rating() {
@@ -80,7 +80,7 @@ pub(crate) fn relay(
             }
             let account =
                 Account { record, reservation: committed.reservation, _admission: admission, snapshot };
-            let source = Source { seen: seen.into(), rest };
+            let source = Source { seen: seen.into(), rest, cut };
             let reader_stall_max = account.snapshot.streams.reader_stall_max;
             let relay = Box::new(Relay::new(source, account, envelope, context));
             let body = match version {
@@ -140,10 +140,10 @@ pub(crate) async fn gather(
                 }
             }
         }
-        CommittedBody::Stream { seen, rest } => {
+        CommittedBody::Stream { seen, rest, cut } => {
             let mut account =
                 Account { record, reservation: committed.reservation, _admission: admission, snapshot };
-            let mut source = Source { seen: seen.into(), rest };
+            let mut source = Source { seen: seen.into(), rest, cut };
             let mut reply = ChatReply::default();
             let ending = read_all(&mut source, &mut account, &mut reply, on_text).await;
             let ending = ending.map_err(Failure::after_content);
@@ -175,17 +175,32 @@ async fn read_all(
 struct Source {
     seen: VecDeque<Item>,
     rest: AnswerStream,
+    cut: Box<Cut>,
 }
 
 impl Source {
+    /// The next item, unless an emergency stop comes before it.
     async fn next(&mut self, account: &Account) -> Result<Option<Item>, Failure> {
-        if let Some(item) = self.seen.pop_front() {
+        let Self { seen, rest, cut } = self;
+        tokio::select! {
+            biased;
+            failure = cut.come() => Err(failure),
+            item = Self::item(seen, rest, account) => item,
+        }
+    }
+
+    async fn item(
+        seen: &mut VecDeque<Item>,
+        rest: &mut AnswerStream,
+        account: &Account,
+    ) -> Result<Option<Item>, Failure> {
+        if let Some(item) = seen.pop_front() {
             return Ok(Some(item));
         }
         let limits = &account.snapshot.streams;
         let stalled = Instant::now() + limits.stall_max;
         let too_long = account.record.accepted() + limits.total_max;
-        match timeout_at(stalled.min(too_long), self.rest.next()).await {
+        match timeout_at(stalled.min(too_long), rest.next()).await {
             Ok(item) => item,
             Err(_) if too_long <= stalled => Err(Failure::deadline("the stream lived too long")),
             Err(_) => {

@@ -11,12 +11,14 @@ use outcrop_core::decision::{AttemptFailure, AttemptRecord, Decision, Exclusion,
 use outcrop_core::failure::{Class, Failure, Origin};
 use outcrop_core::money::NanoUsd;
 use outcrop_core::operation::Operation;
-use outcrop_core::{Dialect, Priority, RequestId, Usage};
+use outcrop_core::{Code, Dialect, Priority, RequestId, Usage};
 use outcrop_policy::Attribution;
 use outcrop_policy::rates::Standing;
 use outcrop_policy::route::Plan;
+use outcrop_policy::stops::automatic::Observation;
 use tokio::time::Instant;
 
+use crate::clock::unix_ms;
 use crate::gateway::Gateway;
 use crate::intake::Call;
 
@@ -36,6 +38,8 @@ pub(crate) struct Record {
     rated: Option<Rated>,
     // What the upstream counted so far, for an answer that its caller does not wait for.
     counted: Usage,
+    // Whose it is; `None` before that is known.
+    whose: Option<Box<Attribution>>,
 }
 
 /// What an exchange is rated by, and what was left when it was held against the limits.
@@ -91,6 +95,7 @@ impl Record {
             path: Arc::from(""),
             rated: None,
             counted: Usage::default(),
+            whose: None,
         }
     }
 
@@ -149,6 +154,11 @@ impl Record {
         let decision = self.decision();
         decision.model = call.envelope.model.chars().take(NAME_CHARS_MAX).collect();
         decision.stream = call.envelope.stream;
+    }
+
+    /// Whose it is.
+    pub(crate) fn attributed(&mut self, whose: &Attribution) {
+        self.whose = Some(Box::new(whose.clone()));
     }
 
     /// What is promised.
@@ -250,7 +260,9 @@ impl Record {
         // up to the first content only.
         let overhead = reached.saturating_sub(self.waited);
         let outcome = outcome_of(ending, total, overhead, met);
-        if let (Ending::Partial { .. }, Some(attempt)) = (ending, decision.attempts.last()) {
+        if let (Ending::Partial { failure, .. }, Some(attempt)) = (ending, decision.attempts.last())
+            && failure.code != Code::Stopped
+        {
             self.gateway.health.record(&attempt.target, false, Instant::now().into_std());
         }
         self.charge(ending);
@@ -258,6 +270,19 @@ impl Record {
         log(&decision, &self.path, &outcome, ending);
         decision.outcome = Some(outcome);
         self.gateway.decisions.put(*decision);
+        self.tell_triggers(ending);
+    }
+
+    /// What the automatic stops are to know of it.
+    fn tell_triggers(&mut self, ending: &Ending<'_>) {
+        let Some(whose) = self.whose.take() else { return };
+        let (failed, cost) = match ending {
+            Ending::Complete { cost, .. } => (Some(false), *cost),
+            Ending::Partial { failure, .. } | Ending::Failed(failure) => (speaks_of_service(failure), None),
+            Ending::CallerGone => (None, None),
+        };
+        let seen = Observation { failed, cost_nusd: cost.map_or(0, |cost| cost.0) };
+        self.gateway.stops.observe(&whose.at(&self.path, None), seen, unix_ms());
     }
 
     /// Takes the tokens that were counted from the rate limits.
@@ -289,11 +314,20 @@ pub(crate) struct Attempted<'a> {
 /// Whether the end of an attempt says something about its target: yes or no, or nothing at all when
 /// the fault was the caller's or the gateway's.
 fn speaks_of_the_target(failure: Option<&Failure>) -> Option<bool> {
+    if failure.is_some_and(|f| f.code == Code::Stopped) {
+        return None;
+    }
     match failure.map(|f| f.class) {
         None => Some(true),
         Some(Class::NotSent | Class::Refused | Class::Ambiguous | Class::Partial) => Some(false),
         Some(Class::Permanent | Class::NotHere | Class::Credential | Class::CallerGone) => None,
     }
+}
+
+/// Whether a failure is one of the service: not the caller's own, and not what a stop made.
+fn speaks_of_service(failure: &Failure) -> Option<bool> {
+    let own = matches!(failure.origin, Origin::Caller) || failure.class == Class::CallerGone;
+    (!own && failure.code != Code::Stopped).then_some(true)
 }
 
 fn outcome_of(ending: &Ending<'_>, total: Duration, overhead: Duration, met: bool) -> OutcomeRecord {

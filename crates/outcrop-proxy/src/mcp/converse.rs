@@ -14,7 +14,8 @@ use outcrop_wire::{AnswerContext, Route, encode_reply};
 use rmcp::model::{CallToolResult, ContentBlock, JsonObject, MetaObject, Tool};
 use serde_json::{Value, json};
 
-use crate::exchange::{Conversed, unix_now};
+use crate::clock::unix_now;
+use crate::exchange::Conversed;
 use crate::gateway::Limits;
 use crate::headers::Wishes;
 use crate::intake::{self, Call};

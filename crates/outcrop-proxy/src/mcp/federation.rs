@@ -11,8 +11,9 @@ use std::time::Duration;
 use futures_util::future::join_all;
 use outcrop_core::PathKind;
 use outcrop_core::failure::{Code, Failure};
-use outcrop_policy::Residency;
+use outcrop_policy::Attribution;
 use outcrop_policy::residency::Place;
+use outcrop_policy::stops::Phase;
 use outcrop_upstream::mcp::{Catalogue, McpPath};
 use outcrop_upstream::{Dispatch, Path};
 use rmcp::model::{CallToolResult, JsonObject, ResultType, Tool};
@@ -20,7 +21,10 @@ use tokio::time::Instant;
 
 use super::refusal::unknown_outcome;
 use crate::authenticate::Caller;
+use crate::clock::unix_now;
+use crate::gate::Gate;
 use crate::gateway::Snapshot;
+use crate::headers::Wishes;
 
 /// Between the name of a path and the name of its tool.
 const SEPARATOR: &str = "__";
@@ -35,8 +39,9 @@ const CALL_TIME_MAX: Duration = Duration::from_mins(10);
 #[derive(Clone, Copy)]
 pub(super) struct Wish<'a> {
     pub(super) snapshot: &'a Snapshot,
+    pub(super) stops: &'a Gate,
     pub(super) caller: &'a Caller,
-    pub(super) residency: Option<Residency>,
+    pub(super) wishes: &'a Wishes,
 }
 
 /// A configured server.
@@ -49,7 +54,9 @@ struct Server<'a> {
 /// The tools of all servers that answer, as far as the caller may use them.
 pub(super) async fn tools(wish: Wish<'_>) -> Vec<Tool> {
     let deadline = Instant::now() + LIST_TIME_MAX;
-    let legal = servers(wish.snapshot).filter(|server| wish.admits(server));
+    // A path that is stopped is not even asked: that could start its process again.
+    let runs = |server: &Server<'_>| wish.may_start(&wish.whose(server, "")).is_ok();
+    let legal = servers(wish.snapshot).filter(|server| wish.admits(server) && runs(server));
     let lists = legal.map(|server| async move {
         match server.path.list_tools(deadline).await {
             Ok(catalogue) => federated(&server, &catalogue),
@@ -86,7 +93,17 @@ pub(super) async fn call(
     if let Err(refused) = wish.check(&server, name, tool) {
         return Some(Err(refused));
     }
-    let called = path.call_tool(tool, arguments, &Dispatch::untold(), Instant::now() + CALL_TIME_MAX).await;
+    let whose = wish.whose(&server, name);
+    let mut stop = wish.stops.listen();
+    if let Err(stopped) = wish.may_start(&whose) {
+        return Some(Err(stopped));
+    }
+    let (dispatch, by) = (Dispatch::untold(), Instant::now() + CALL_TIME_MAX);
+    let called = tokio::select! {
+        biased;
+        failure = stop.cut(&whose, Phase::Whole) => Err(failure),
+        called = path.call_tool(tool, arguments, &dispatch, by) => called,
+    };
     // A server of the older era says nothing of the kind of its result; the newer one requires it.
     Some(called.map_err(unknown_outcome).map(|mut result| {
         result.result_type.get_or_insert(ResultType::COMPLETE);
@@ -114,7 +131,24 @@ impl Wish<'_> {
 
     fn admits(&self, server: &Server<'_>) -> bool {
         let place = Place { kind: PathKind::Mcp, region: server.region, destinations: &[], model_id: "" };
-        self.residency.is_none_or(|residency| residency.admits(&place))
+        let residency = self.caller.residency.or(self.wishes.residency);
+        residency.is_none_or(|residency| residency.admits(&place))
+    }
+
+    /// Whose a call of a server's tool is.
+    fn whose(&self, server: &Server<'_>, tool: &str) -> Attribution {
+        Attribution {
+            path: server.name.into(),
+            region: server.region.unwrap_or("").into(),
+            tool: Attribution::value(tool),
+            ..self.caller.attribution(self.wishes)
+        }
+    }
+
+    /// Whether no emergency stop speaks of it. A federated call is an exchange of its own.
+    fn may_start(&self, whose: &Attribution) -> Result<(), Failure> {
+        let id = uuid::Uuid::now_v7().to_string();
+        self.stops.may_start(whose, &id, unix_now)
     }
 }
 

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use http::request::Parts;
 use outcrop_core::failure::{Code, Failure};
-use outcrop_policy::{Attribution, Residency};
+use outcrop_policy::Attribution;
 use rmcp::model::{
     CallToolRequestParams, CallToolResponse, CallToolResult, ContentBlock, ErrorData, Implementation,
     JsonObject, ListToolsResult, PaginatedRequestParams, ServerCapabilities, ServerConfig, Tool,
@@ -19,8 +19,9 @@ use super::pieces::Pieces;
 use super::{converse, federation, refusal};
 use crate::admit::admit;
 use crate::authenticate::Caller;
+use crate::clock::unix_now;
 use crate::exchange;
-use crate::gateway::Gateway;
+use crate::gateway::{Gateway, Snapshot};
 use crate::headers::Wishes;
 use crate::models::usable;
 use crate::rates::rate_tool;
@@ -54,8 +55,9 @@ impl ServerHandler for Server {
     ) -> Result<ListToolsResult, ErrorData> {
         let (asker, head) = asked(&context)?;
         let snapshot = asker.gateway.snapshot();
-        let residency = residency(asker, head).map_err(|failure| refusal::error(&failure, ""))?;
-        let wish = Wish { snapshot: &snapshot, caller: &asker.caller, residency };
+        let wishes =
+            Wishes::read(&head.headers, unix_now()).map_err(|failure| refusal::error(&failure, ""))?;
+        let wish = wish(asker, &snapshot, &wishes);
         let mut tools = vec![converse::tool(&usable(&snapshot, &asker.caller)), models_tool()];
         tools.extend(federation::tools(wish).await);
         Ok(ListToolsResult::with_all_items(tools))
@@ -87,9 +89,8 @@ async fn call(
         MODELS => Ok(models(asker)),
         name => {
             let snapshot = asker.gateway.snapshot();
-            let wishes = wishes(head).map_err(refused)?;
-            let residency = asker.caller.residency.or(wishes.residency);
-            let wish = Wish { snapshot: &snapshot, caller: &asker.caller, residency };
+            let wishes = Wishes::read(&head.headers, unix_now()).map_err(refused)?;
+            let wish = wish(asker, &snapshot, &wishes);
             let _admission = admit(&asker.gateway).map_err(refused)?;
             let whose = Attribution { tool: Attribution::value(name), ..asker.caller.attribution(&wishes) };
             rate_tool(&asker.gateway, &whose).map_err(refused)?;
@@ -142,13 +143,8 @@ fn models(asker: &Asker) -> CallToolResult {
     result
 }
 
-/// The key's requirement, else what the request's header asks for.
-fn residency(asker: &Asker, head: &Parts) -> Result<Option<Residency>, Failure> {
-    Ok(asker.caller.residency.or(wishes(head)?.residency))
-}
-
-fn wishes(head: &Parts) -> Result<Wishes, Failure> {
-    Wishes::read(&head.headers, exchange::unix_now())
+fn wish<'a>(asker: &'a Asker, snapshot: &'a Snapshot, wishes: &'a Wishes) -> Wish<'a> {
+    Wish { snapshot, stops: &asker.gateway.stops, caller: &asker.caller, wishes }
 }
 
 fn unknown_tool(name: &str) -> Failure {
