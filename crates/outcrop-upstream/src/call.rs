@@ -110,6 +110,8 @@ fn count_from_head(headers: &HeaderMap, reply: &mut Reply) {
     };
     usage.input = usage.input.or_else(|| count("x-amzn-bedrock-input-token-count"));
     usage.output = usage.output.or_else(|| count("x-amzn-bedrock-output-token-count"));
+    usage.cache_read = usage.cache_read.or_else(|| count("x-amzn-bedrock-cache-read-input-token-count"));
+    usage.cache_write = usage.cache_write.or_else(|| count("x-amzn-bedrock-cache-write-input-token-count"));
 }
 
 /// An error answer, with what may be learned from its head.

@@ -8,9 +8,11 @@
 pub(crate) mod anthropic;
 pub(crate) mod converse;
 pub(crate) mod count_tokens;
+pub(crate) mod counted;
 pub(crate) mod foreign;
 pub(crate) mod guidance;
 pub(crate) mod invoke;
+pub(crate) mod lenient;
 pub mod mcp;
 pub(crate) mod object;
 pub(crate) mod openai;

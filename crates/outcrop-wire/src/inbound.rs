@@ -198,3 +198,6 @@ fn sse() -> Framer {
 fn amazon() -> Framer {
     Framer::Amazon(crate::framing::event_stream::Framer::default())
 }
+
+#[cfg(test)]
+mod tests;

@@ -20,7 +20,7 @@ pub(crate) use encoder::Encoder;
 pub(crate) use outgoing::{Form, encode_form, encode_request};
 pub(crate) use reply::{decode_reply, encode_reply};
 pub(crate) use request::decode_request;
-pub(crate) use usage::Metrics;
+pub(crate) use usage::Lives;
 
 use outcrop_core::event::StopReason;
 

@@ -20,7 +20,6 @@ pub(crate) use encoder::Encoder;
 pub(crate) use outgoing::encode_request;
 pub(crate) use reply::{decode_reply, encode_reply};
 pub(crate) use request::decode_request;
-pub(crate) use usage::Counted;
 
 use outcrop_core::event::StopReason;
 

@@ -14,6 +14,7 @@ use outcrop_core::{Ask, Chat, Protocol};
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value, json};
 
+use super::counted::Counted;
 use super::{foreign, openai};
 use crate::{AnswerContext, Envelope, Garbled, Inexpressible, Rejection, TargetModel};
 
@@ -83,7 +84,7 @@ struct Answer {
     #[serde(default)]
     finish_reason: Option<String>,
     #[serde(default)]
-    usage: Option<openai::UsageWire>,
+    usage: Counted,
     #[serde(flatten)]
     message: openai::Message,
 }
@@ -130,7 +131,7 @@ fn read(answer: Value) -> Result<ChatReply, Garbled> {
         reply.stop = Some(if calls { StopReason::ToolUse } else { StopReason::EndTurn });
     }
     reply.model = answer.model.unwrap_or_default();
-    reply.usage = answer.usage.map(Into::into).unwrap_or_default();
+    reply.usage = answer.usage.usage();
     Ok(reply)
 }
 
@@ -167,7 +168,7 @@ struct AnswerOut<'a> {
     message: openai::MessageOut<'a>,
     finish_reason: &'static str,
     #[serde(skip_serializing_if = "Option::is_none")]
-    usage: Option<openai::UsageWire>,
+    usage: Option<openai::Reported>,
 }
 
 /// Writes a structured result.
@@ -176,7 +177,7 @@ pub(crate) fn encode_reply(context: &AnswerContext, reply: &ChatReply) -> Bytes 
         model: &context.model,
         message: openai::message_out(&reply.parts),
         finish_reason: openai::finish_reason(reply.stop.unwrap_or(StopReason::EndTurn)),
-        usage: openai::UsageWire::of(reply.usage),
+        usage: openai::Reported::of(reply.usage),
     };
     Bytes::from(serde_json::to_vec(&body).expect("invariant: string keys and finite numbers"))
 }

@@ -17,7 +17,7 @@ pub(crate) use reply::{
 };
 pub(crate) use request::{decode_request, encode_request, messages, response_format, tool_choice, tools};
 pub(crate) use stream::{Decoder, Encoder};
-pub(crate) use usage::UsageWire;
+pub(crate) use usage::Reported;
 
 #[cfg(test)]
 mod tests;

@@ -1,14 +1,17 @@
 //! Reads the usage of whole answers that pass unchanged.
 //!
 //! The body is scanned to its end, so a cut one is noticed, but nothing is built from it. Content is
-//! only looked for, because an answer of another shape must not pass as a good one.
+//! only looked for, because an answer of another shape must not pass as a good one. Counting tokens
+//! uses none, so its answers report none.
 
 use outcrop_core::{Protocol, Usage};
 use serde::Deserialize;
 use serde::de::{DeserializeOwned, IgnoredAny};
 
 use super::Garbled;
-use crate::dialect::openai::UsageWire;
+use crate::dialect::counted::{Counted, Tokens};
+use crate::dialect::lenient::{List, Maybe};
+use crate::dialect::openai::embeddings::without_output;
 use crate::json::is_object;
 
 #[derive(Deserialize)]
@@ -17,7 +20,7 @@ struct OpenAi {
     #[expect(dead_code, reason = "required, not read")]
     choices: IgnoredAny,
     #[serde(default)]
-    usage: Option<UsageWire>,
+    usage: Counted,
 }
 
 #[derive(Deserialize)]
@@ -25,7 +28,7 @@ struct Anthropic {
     #[expect(dead_code, reason = "required, not read")]
     content: IgnoredAny,
     #[serde(default)]
-    usage: Option<SnakeUsage>,
+    usage: Counted,
 }
 
 #[derive(Deserialize)]
@@ -33,7 +36,18 @@ struct Converse {
     #[expect(dead_code, reason = "required, not read")]
     output: IgnoredAny,
     #[serde(default)]
-    usage: Option<CamelUsage>,
+    usage: Counted,
+}
+
+/// The result of the default mapping of an MCP tool: content, or calls of tools alone.
+#[derive(Deserialize)]
+struct Tool {
+    choices: Option<IgnoredAny>,
+    content: Option<IgnoredAny>,
+    #[serde(rename = "tool_calls")]
+    calls: Option<IgnoredAny>,
+    #[serde(default)]
+    usage: Counted,
 }
 
 #[derive(Deserialize)]
@@ -43,87 +57,42 @@ struct Count {
     input_tokens: IgnoredAny,
 }
 
-#[derive(Deserialize, Default)]
-#[expect(clippy::struct_field_names, reason = "as the wire spells them")]
-struct SnakeUsage {
-    #[serde(default, alias = "prompt_tokens")]
-    input_tokens: Option<u64>,
-    #[serde(default, alias = "completion_tokens")]
-    output_tokens: Option<u64>,
-    #[serde(default)]
-    cache_read_input_tokens: Option<u64>,
-    #[serde(default)]
-    cache_creation_input_tokens: Option<u64>,
-}
-
-#[derive(Deserialize, Default)]
-#[serde(rename_all = "camelCase")]
-#[expect(clippy::struct_field_names, reason = "as the wire spells them")]
-struct CamelUsage {
-    #[serde(default)]
-    input_tokens: Option<u64>,
-    #[serde(default)]
-    output_tokens: Option<u64>,
-    #[serde(default, alias = "cacheReadInputTokenCount")]
-    cache_read_input_tokens: Option<u64>,
-    #[serde(default, alias = "cacheWriteInputTokenCount")]
-    cache_write_input_tokens: Option<u64>,
-}
-
 /// Bodies of `InvokeModel`: where the known families put their figures.
-#[derive(Deserialize)]
+#[derive(Deserialize, Default)]
+#[serde(default)]
 struct Invoke {
-    #[serde(default)]
-    usage: Option<InvokeUsage>,
+    /// Claude, Nova, and families that answer like OpenAI.
+    usage: Counted,
+    /// Cohere.
+    meta: Counted,
     /// Titan, text and embeddings.
-    #[serde(default, rename = "inputTextTokenCount")]
-    titan_input: Option<u64>,
+    #[serde(rename = "inputTextTokenCount")]
+    titan_input: Tokens,
     /// Titan text.
-    #[serde(default)]
-    results: Option<Vec<TitanResult>>,
+    results: List<Maybe<TitanResult>>,
     /// Llama.
-    #[serde(default)]
-    prompt_token_count: Option<u64>,
+    prompt_token_count: Tokens,
     /// Llama.
-    #[serde(default)]
-    generation_token_count: Option<u64>,
+    generation_token_count: Tokens,
+    #[serde(rename = "amazon-bedrock-invocationMetrics")]
+    metrics: Counted,
 }
 
-/// Claude, Nova, and families that answer like OpenAI, in one.
-#[derive(Deserialize)]
-struct InvokeUsage {
-    #[serde(flatten)]
-    snake: SnakeUsage,
-    #[serde(flatten)]
-    camel: CamelUsage,
-}
-
-#[derive(Deserialize)]
-#[serde(rename_all = "camelCase")]
+#[derive(Deserialize, Default)]
+#[serde(default, rename_all = "camelCase")]
 struct TitanResult {
-    #[serde(default)]
-    token_count: Option<u64>,
+    token_count: Tokens,
 }
 
 /// The usage in a whole answer of `protocol`.
 pub(super) fn usage(protocol: Protocol, body: &[u8]) -> Result<Usage, Garbled> {
     match protocol {
-        Protocol::OpenAiChat | Protocol::McpTool => {
-            let answer: OpenAi = read(body)?;
-            Ok(answer.usage.map(Usage::from).unwrap_or_default())
-        }
-        Protocol::OpenAiEmbeddings => {
-            let answer: OpenAi = read(body)?;
-            let usage = answer.usage.map(Usage::from).unwrap_or_default();
-            Ok(Usage { output: usage.output.or(usage.input.map(|_| 0)), ..usage })
-        }
-        Protocol::AnthropicMessages => {
-            read::<Anthropic>(body).map(|answer| answer.usage.unwrap_or_default().into())
-        }
-        Protocol::BedrockConverse => {
-            read::<Converse>(body).map(|answer| answer.usage.unwrap_or_default().into())
-        }
-        Protocol::BedrockInvoke => read::<Invoke>(body).map(Usage::from),
+        Protocol::OpenAiChat => read::<OpenAi>(body).map(|answer| answer.usage.usage()),
+        Protocol::McpTool => read::<Tool>(body).and_then(Tool::usage),
+        Protocol::OpenAiEmbeddings => read::<OpenAi>(body).map(|answer| without_output(&answer.usage)),
+        Protocol::AnthropicMessages => read::<Anthropic>(body).map(|answer| answer.usage.usage()),
+        Protocol::BedrockConverse => read::<Converse>(body).map(|answer| answer.usage.usage()),
+        Protocol::BedrockInvoke => read::<Invoke>(body).map(|answer| answer.usage()),
         Protocol::AnthropicCountTokens | Protocol::BedrockCountTokens => {
             read::<Count>(body).map(|_| Usage::default())
         }
@@ -137,49 +106,34 @@ fn read<T: DeserializeOwned>(body: &[u8]) -> Result<T, Garbled> {
     serde_json::from_slice(body).map_err(|error| Garbled(format!("not an answer: {error}")))
 }
 
-impl From<SnakeUsage> for Usage {
-    fn from(usage: SnakeUsage) -> Self {
-        Self {
-            input: usage.input_tokens,
-            output: usage.output_tokens,
-            cache_read: usage.cache_read_input_tokens,
-            cache_write: usage.cache_creation_input_tokens,
-            cache_write_1h: None,
-            reasoning: None,
+impl Tool {
+    fn usage(self) -> Result<Usage, Garbled> {
+        match self.choices.or(self.content).or(self.calls) {
+            Some(_) => Ok(self.usage.usage()),
+            None => Err(Garbled("the result has neither content nor calls".to_owned())),
         }
     }
 }
 
-impl From<CamelUsage> for Usage {
-    fn from(usage: CamelUsage) -> Self {
-        Self {
-            input: usage.input_tokens,
-            output: usage.output_tokens,
-            cache_read: usage.cache_read_input_tokens,
-            cache_write: usage.cache_write_input_tokens,
-            cache_write_1h: None,
-            reasoning: None,
-        }
-    }
-}
-
-impl From<Invoke> for Usage {
-    fn from(answer: Invoke) -> Self {
-        let mut usage = Usage::default();
-        let titan_output = answer.results.into_iter().flatten().filter_map(|r| r.token_count);
-        if let Some(input) = answer.titan_input {
-            usage.merge(Usage::of(input, titan_output.fold(0, u64::saturating_add)));
-        }
-        usage.merge(Usage {
-            input: answer.prompt_token_count,
-            output: answer.generation_token_count,
+impl Invoke {
+    fn usage(&self) -> Usage {
+        let mut usage = Usage {
+            input: self.titan_input.0.or(self.prompt_token_count.0),
+            output: self.generation_token_count.0.or_else(|| self.titan_output()),
             ..Usage::default()
-        });
-        if let Some(InvokeUsage { snake, camel }) = answer.usage {
-            usage.merge(snake.into());
-            usage.merge(camel.into());
-        }
+        };
+        usage.merge(self.meta.usage());
+        usage.merge(self.usage.usage());
+        let missing = self.metrics.beside(&usage);
+        usage.merge(missing);
         usage
+    }
+
+    /// The tokens of all results; an embedding has none.
+    fn titan_output(&self) -> Option<u64> {
+        self.titan_input.0?;
+        let counts = self.results.0.iter().map(|result| result.0.as_ref()?.token_count.0);
+        counts.reduce(|sum, count| Some(sum?.saturating_add(count?))).unwrap_or(Some(0))
     }
 }
 

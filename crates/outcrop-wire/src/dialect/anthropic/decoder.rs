@@ -12,8 +12,8 @@ use serde::Deserialize;
 use serde_json::Value;
 
 use super::stop_reason;
-use super::usage::{Counted, Metrics};
 use crate::dialect::Events;
+use crate::dialect::counted::Counted;
 use crate::failure::stream_error;
 use crate::framing::Frame;
 use crate::{Mode, StreamError};
@@ -40,7 +40,7 @@ struct Data<'a> {
     delta: Option<Piece>,
     usage: Option<Counted>,
     #[serde(rename = "amazon-bedrock-invocationMetrics")]
-    metrics: Option<Metrics>,
+    metrics: Option<Counted>,
 }
 
 #[derive(Deserialize)]
@@ -105,7 +105,7 @@ impl Decoder {
                     let reason = stop_reason(&reason);
                     events.push(Event::Stop { reason, sequence: delta.stop_sequence });
                 }
-                self.count(read.usage, events);
+                self.count(read.usage.as_ref(), events);
             }
             "message_stop" => {
                 if let Some(metrics) = read.metrics {
@@ -128,10 +128,10 @@ impl Decoder {
     fn start(&mut self, message: Option<Message>, events: &mut Events) {
         let Some(Message { id, model, usage }) = message else { return };
         events.push(Event::Start { id, model });
-        self.count(usage, events);
+        self.count(usage.as_ref(), events);
     }
 
-    fn count(&mut self, usage: Option<Counted>, events: &mut Events) {
+    fn count(&mut self, usage: Option<&Counted>, events: &mut Events) {
         if let Some(usage) = usage.map(Counted::usage) {
             self.seen.merge(usage);
             events.push(Event::Usage(usage));

@@ -8,8 +8,9 @@ use serde::Serialize;
 use serde_json::{Value, json};
 
 use super::block::{Block, Item, read_content, text_block, tool_block};
-use super::usage::{Counted, Reported};
+use super::usage::Reported;
 use super::{stop_name, stop_reason};
+use crate::dialect::counted::Counted;
 use crate::dialect::object::Object;
 use crate::{AnswerContext, Garbled, Rejection};
 
@@ -24,7 +25,7 @@ fn read(body: &[u8]) -> Result<ChatReply, Rejection> {
     let mut parts = read_content(content, "content")?;
     parts.retain(|part| !matches!(part, Part::Native(_)));
     let usage = message.take("usage").unwrap_or_default();
-    let usage = serde_json::from_value::<Counted>(usage).map(Counted::usage).unwrap_or_default();
+    let usage = serde_json::from_value::<Counted>(usage).map(|counted| counted.usage()).unwrap_or_default();
     Ok(ChatReply {
         id: message.text("id")?.unwrap_or_default(),
         model: message.text("model")?.unwrap_or_default(),

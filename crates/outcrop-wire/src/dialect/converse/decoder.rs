@@ -11,8 +11,8 @@ use serde::Deserialize;
 use serde_json::Value;
 
 use super::stop_reason;
-use super::usage::Counted;
 use crate::dialect::Events;
+use crate::dialect::counted::Counted;
 use crate::failure::bedrock_exception;
 use crate::framing::Frame;
 use crate::framing::event_stream::header;

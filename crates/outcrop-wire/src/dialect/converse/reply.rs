@@ -6,8 +6,9 @@ use outcrop_core::reply::ChatReply;
 use serde::Serialize;
 
 use super::block::{Block, Reasoning, read_content, text, tool_use};
-use super::usage::{Counted, Reported};
+use super::usage::Reported;
 use super::{stop_name, stop_reason};
+use crate::dialect::counted::Counted;
 use crate::dialect::object::Object;
 use crate::{AnswerContext, Garbled, Rejection};
 
@@ -24,7 +25,7 @@ fn read(body: &[u8]) -> Result<ChatReply, Rejection> {
     let mut parts = read_content(content, &path)?;
     parts.retain(|part| !matches!(part, Part::Native(_) | Part::CachePoint { .. }));
     let usage = answer.take("usage").unwrap_or_default();
-    let usage = serde_json::from_value::<Counted>(usage).map(Counted::usage).unwrap_or_default();
+    let usage = serde_json::from_value::<Counted>(usage).map(|counted| counted.usage()).unwrap_or_default();
     let sequence = answer.object("additionalModelResponseFields")?;
     Ok(ChatReply {
         id: String::new(),

@@ -23,6 +23,7 @@ const PIECE_PREFIX: &[u8] = b"eyJ0eXBlIjoiY29udGVudF9ibG9ja19kZWx0";
 #[derive(Debug, Default)]
 pub(crate) struct Decoder {
     claude: anthropic::Decoder,
+    other: observe::Other,
 }
 
 #[derive(Deserialize)]
@@ -67,7 +68,7 @@ impl Decoder {
         let shape: Shape<'_> = serde_json::from_str(text).map_err(garbled)?;
         match (shape.kind, mode) {
             (Some(_), _) => self.claude.data(text, mode, events),
-            (None, Mode::Observe) => observe::chunk(text, events).map_err(garbled),
+            (None, Mode::Observe) => self.other.chunk(text, events).map_err(garbled),
             (None, Mode::Decode) => {
                 Err(StreamError::Garbled("a chunk in a format that only passes".to_owned()))
             }

@@ -8,6 +8,7 @@ use outcrop_core::{Embed, Reply, Usage};
 use serde::Deserialize;
 use serde_json::{Map, Value, json};
 
+use crate::dialect::counted::Tokens;
 use crate::{Garbled, Inexpressible, TargetModel};
 
 /// Most texts that one call of Cohere's models takes.
@@ -110,7 +111,8 @@ fn refuse_extra(embed: &Embed, known: &[&str]) -> Result<(), Inexpressible> {
 #[serde(rename_all = "camelCase")]
 struct Titan {
     embedding: Vec<f32>,
-    input_text_token_count: Option<u64>,
+    #[serde(default)]
+    input_text_token_count: Tokens,
 }
 
 #[derive(Deserialize)]
@@ -135,7 +137,7 @@ pub(super) fn decode_reply(body: &[u8]) -> Result<Reply, Garbled> {
     } else {
         let titan: Titan = serde_json::from_slice(body)
             .map_err(|error| Garbled(format!("neither a message nor vectors: {error}")))?;
-        (vec![titan.embedding], titan.input_text_token_count)
+        (vec![titan.embedding], titan.input_text_token_count.0)
     };
     let usage = Usage { input, output: input.map(|_| 0), ..Usage::default() };
     Ok(Reply::Embeddings { vectors, model: String::new(), usage })

@@ -6,7 +6,7 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use bytes::{Bytes, BytesMut};
 use outcrop_core::{Event, Usage};
-use serde_json::json;
+use serde_json::{Map, Value, json};
 
 use crate::AnswerContext;
 use crate::dialect::anthropic;
@@ -36,12 +36,8 @@ impl Encoder {
         let Self { claude, usage, latency_ms } = self;
         claude.each(event, &mut |kind, event| {
             if kind == "message_stop" {
-                let last = json!({"type": kind, "amazon-bedrock-invocationMetrics": {
-                    "inputTokenCount": usage.input.unwrap_or(0),
-                    "outputTokenCount": usage.output_or_zero(),
-                    "invocationLatency": *latency_ms,
-                    "firstByteLatency": *latency_ms
-                }});
+                let last =
+                    json!({"type": kind, "amazon-bedrock-invocationMetrics": metrics(usage, *latency_ms)});
                 write_chunk(last.to_string().as_bytes(), out);
             } else {
                 write_chunk(event, out);
@@ -54,6 +50,18 @@ impl Encoder {
     pub(crate) fn fail(&mut self, error: &ErrorBody<'_>, out: &mut BytesMut) {
         exception_frame(error, true, out);
     }
+}
+
+fn metrics(usage: &Usage, latency_ms: u64) -> Value {
+    let written = usage.cache_write.or(usage.cache_write_1h).map(|_| usage.cache_write_total());
+    let known = [("cacheReadInputTokenCount", usage.cache_read), ("cacheWriteInputTokenCount", written)];
+    let mut metrics = Map::new();
+    metrics.insert("inputTokenCount".into(), usage.input.unwrap_or(0).into());
+    metrics.insert("outputTokenCount".into(), usage.output_or_zero().into());
+    metrics.insert("invocationLatency".into(), latency_ms.into());
+    metrics.insert("firstByteLatency".into(), latency_ms.into());
+    metrics.extend(known.into_iter().filter_map(|(name, count)| Some((name.to_owned(), count?.into()))));
+    metrics.into()
 }
 
 fn write_chunk(event: &[u8], out: &mut BytesMut) {

@@ -12,6 +12,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value, json};
 
 use super::{TARGET, conversation, value};
+use crate::dialect::counted::Tokens;
 use crate::dialect::{foreign, openai};
 use crate::{Envelope, Garbled, Inexpressible, TargetModel};
 
@@ -138,14 +139,15 @@ impl Template {
             }
             Some(other) => other.to_string(),
         };
+        let counted = |pointer| at(pointer).and_then(Value::as_u64).and_then(|n| Tokens::of(n).0);
         let finish = at(&pointers.finish_reason).and_then(Value::as_str);
         Ok(ChatReply {
             model: at(&pointers.model).and_then(Value::as_str).unwrap_or_default().to_owned(),
             parts: vec![Part::Text(text)],
             stop: Some(finish.map_or(StopReason::EndTurn, openai::stop_reason)),
             usage: Usage {
-                input: at(&pointers.input_tokens).and_then(Value::as_u64),
-                output: at(&pointers.output_tokens).and_then(Value::as_u64),
+                input: counted(&pointers.input_tokens),
+                output: counted(&pointers.output_tokens),
                 ..Usage::default()
             },
             ..ChatReply::default()

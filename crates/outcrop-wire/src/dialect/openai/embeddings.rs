@@ -10,7 +10,7 @@ use outcrop_core::{Embed, Reply, Usage};
 use serde::{Deserialize, Serialize, Serializer};
 use serde_json::{Map, Value};
 
-use super::UsageWire;
+use crate::dialect::counted::Counted;
 use crate::{AnswerContext, Garbled, Inexpressible, Rejection, TargetModel};
 
 #[derive(Deserialize)]
@@ -104,7 +104,7 @@ struct Answer {
     #[serde(default)]
     model: Option<String>,
     #[serde(default)]
-    usage: Option<UsageWire>,
+    usage: Counted,
 }
 
 #[derive(Deserialize)]
@@ -136,12 +136,14 @@ pub(crate) fn decode_reply(body: &[u8]) -> Result<Reply, Garbled> {
     Ok(Reply::Embeddings {
         vectors: vectors?,
         model: answer.model.unwrap_or_default(),
-        // Embeddings report no output; they have none.
-        usage: answer.usage.map_or_else(Usage::default, |usage| Usage {
-            output: Some(usage.completion_tokens.unwrap_or(0)),
-            ..usage.into()
-        }),
+        usage: without_output(&answer.usage),
     })
+}
+
+/// Embeddings report no output, because they have none.
+pub(crate) fn without_output(counted: &Counted) -> Usage {
+    let usage = counted.usage();
+    Usage { output: usage.output.or(usage.input.map(|_| 0)), ..usage }
 }
 
 fn numbers(vector: Vector) -> Result<Vec<f32>, Garbled> {

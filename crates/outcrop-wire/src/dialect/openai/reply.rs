@@ -10,9 +10,10 @@ use outcrop_core::reply::ChatReply;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value, json};
 
-use super::UsageWire;
+use super::Reported;
 use super::message::ToolCall;
 use super::request::{parts, reasoning};
+use crate::dialect::counted::Counted;
 use crate::json::is_object;
 use crate::{AnswerContext, Garbled};
 
@@ -24,7 +25,7 @@ struct Completion {
     model: Option<String>,
     choices: Vec<Choice>,
     #[serde(default)]
-    usage: Option<UsageWire>,
+    usage: Counted,
 }
 
 #[derive(Deserialize)]
@@ -76,7 +77,7 @@ pub(crate) fn decode_reply(body: &[u8]) -> Result<ChatReply, Garbled> {
     let mut reply = answer(choice.message, choice.finish_reason.as_deref())?;
     reply.id = completion.id.unwrap_or_default();
     reply.model = completion.model.unwrap_or_default();
-    reply.usage = completion.usage.map(Into::into).unwrap_or_default();
+    reply.usage = completion.usage.usage();
     Ok(reply)
 }
 
@@ -150,7 +151,7 @@ struct CompletionOut<'a> {
     model: &'a str,
     choices: [ChoiceOut<'a>; 1],
     #[serde(skip_serializing_if = "Option::is_none")]
-    usage: Option<UsageWire>,
+    usage: Option<Reported>,
 }
 
 #[derive(Serialize)]
@@ -188,7 +189,7 @@ pub(crate) fn encode_reply(context: &AnswerContext, reply: &ChatReply) -> Bytes 
             logprobs: None,
             finish_reason: finish_reason(reply.stop.unwrap_or(StopReason::EndTurn)),
         }],
-        usage: UsageWire::of(reply.usage),
+        usage: Reported::of(reply.usage),
     };
     Bytes::from(serde_json::to_vec(&body).expect("invariant: string keys and finite numbers"))
 }

@@ -11,7 +11,8 @@ use serde::Deserialize;
 use serde::de::{Deserializer, IgnoredAny, MapAccess, SeqAccess, Visitor};
 use serde_json::Value;
 
-use super::super::{UsageWire, stop_reason};
+use super::super::stop_reason;
+use crate::dialect::counted::Counted;
 
 /// A chunk, read in full or peeked at, by the kind of `C`.
 #[derive(Deserialize)]
@@ -23,7 +24,7 @@ pub(super) struct Chunk<'a, C> {
     #[serde(default = "Option::default")]
     pub(super) choices: Option<C>,
     #[serde(default)]
-    pub(super) usage: Option<UsageWire>,
+    pub(super) usage: Option<Counted>,
     #[serde(default)]
     pub(super) error: Option<IgnoredAny>,
 }

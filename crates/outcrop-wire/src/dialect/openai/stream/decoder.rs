@@ -89,7 +89,7 @@ impl Decoder {
             self.finished = true;
             events.push(Event::Stop { reason, sequence: None });
         }
-        events.extend(chunk.usage.map(|usage| Event::Usage(usage.into())));
+        events.extend(chunk.usage.map(|usage| Event::Usage(usage.usage())));
         Ok(())
     }
 
@@ -108,7 +108,7 @@ impl Decoder {
                 events.push(Event::Stop { reason, sequence: None });
             }
         }
-        events.extend(chunk.usage.map(|usage| Event::Usage(usage.into())));
+        events.extend(chunk.usage.map(|usage| Event::Usage(usage.usage())));
         Ok(())
     }
 

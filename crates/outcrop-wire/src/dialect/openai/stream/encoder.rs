@@ -10,7 +10,7 @@ use serde::Serialize;
 use serde_json::{Value, json};
 use smallvec::SmallVec;
 
-use super::super::{UsageWire, finish_reason};
+use super::super::{Reported, finish_reason};
 use crate::AnswerContext;
 use crate::failure::{ErrorBody, error_json};
 use crate::framing::sse;
@@ -186,7 +186,7 @@ impl Encoder {
         if self.context.stream_usage {
             self.begin(out);
             out.extend_from_slice(b"[],\"usage\":");
-            let usage = UsageWire::of(self.usage);
+            let usage = Reported::of(self.usage);
             write_json(&usage, out);
             out.extend_from_slice(b"}\n\n");
         }
