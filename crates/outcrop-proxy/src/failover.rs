@@ -184,7 +184,11 @@ async fn open(
     let path = exchange.snapshot.upstreams.path(&spec.path).ok_or_else(|| {
         Failure::network(Reason::Connect, Class::NotSent, "the path is not part of this snapshot")
     })?;
-    let model = TargetModel { id: &choice.model_id, max_tokens_default: spec.max_tokens_default };
+    let model = TargetModel {
+        id: &choice.model_id,
+        max_tokens_default: spec.max_tokens_default,
+        max_tokens_cap: None,
+    };
     let attempt = Attempt {
         id,
         envelope: &exchange.call.envelope,

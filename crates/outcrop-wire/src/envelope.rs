@@ -11,6 +11,7 @@ use std::sync::OnceLock;
 
 use bytes::Bytes;
 use outcrop_core::{Ask, Protocol};
+use smallvec::SmallVec;
 
 use crate::dialect::{anthropic, converse, count_tokens, invoke, mcp, openai};
 use crate::json;
@@ -64,6 +65,9 @@ pub struct Envelope {
     pub stream: bool,
     /// Most output tokens asked for, if the caller set a limit.
     pub max_tokens: Option<u64>,
+    /// Who the caller says the request is for: OpenAI's `safety_identifier` or `user`, Anthropic's
+    /// `metadata.user_id`; its first 200 characters.
+    pub user: Option<String>,
     /// How many answers are asked for (OpenAI `n`); 1 elsewhere.
     pub answers: u64,
     /// Whether tools are offered.
@@ -85,12 +89,25 @@ pub(crate) struct Spans {
     pub(crate) open: usize,
     /// `model`.
     pub(crate) model: Option<Range<usize>>,
-    /// The field that limits output, even when it is null.
-    pub(crate) max_tokens: Option<Range<usize>>,
+    /// Every field that limits output, even when it is null.
+    pub(crate) limits: SmallVec<[LimitSpan; 1]>,
     /// OpenAI `stream_options`.
     pub(crate) stream_options: Option<Range<usize>>,
     /// Converse `inferenceConfig`.
     pub(crate) inference: Option<Range<usize>>,
+    /// Titan's `textGenerationConfig`.
+    pub(crate) text_generation: Option<Range<usize>>,
+}
+
+/// A field that limits output.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct LimitSpan {
+    /// The member of the body that is it, or holds it.
+    pub(crate) key: &'static str,
+    /// Where its value is.
+    pub(crate) span: Range<usize>,
+    /// Its value; `None` is null, and what is no count is above every cap.
+    pub(crate) value: Option<u64>,
 }
 
 impl Rejection {
@@ -113,7 +130,7 @@ impl Envelope {
         let members = json::scan(body, limits, fields::KEPT)?;
         let fields = Fields { body, members: &members };
         fields.require_content(route.protocol)?;
-        let (max_tokens, max_tokens_span) = fields.max_tokens(route.protocol)?;
+        let (max_tokens, limits) = fields.max_tokens(route.protocol)?;
         Ok(Envelope {
             protocol: route.protocol,
             model: match &route.model {
@@ -125,6 +142,7 @@ impl Envelope {
                 None => fields.flag("stream")?,
             },
             max_tokens,
+            user: fields.user(route.protocol),
             answers: match route.protocol {
                 Protocol::OpenAiChat => fields.answers()?,
                 _ => 1,
@@ -136,9 +154,10 @@ impl Envelope {
             spans: Spans {
                 open: fields.open(),
                 model: fields.span("model"),
-                max_tokens: max_tokens_span,
+                limits,
                 stream_options: fields.span("stream_options"),
                 inference: fields.span("inferenceConfig"),
+                text_generation: fields.span("textGenerationConfig"),
             },
             ask: OnceLock::new(),
         })

@@ -4,6 +4,7 @@
 //! gateway must change are replaced (`splice`); everything else is translated from the decoded ask.
 //! Invariant: bytes that say "this answer is complete" are written for `Event::Done` only.
 
+mod family;
 mod splice;
 
 use bytes::{Bytes, BytesMut};
@@ -21,6 +22,27 @@ pub struct TargetModel<'a> {
     /// Output limit to inject where the caller set none; `None` leaves same-protocol bytes alone and
     /// falls back to 4096 where the protocol requires a limit.
     pub max_tokens_default: Option<u64>,
+    /// Most output tokens that the request may ask for, whatever the caller asked; `None` is no cap.
+    ///
+    /// A caller's larger limit is replaced, and where the caller set none the cap is injected. A
+    /// thinking budget that the caller set is left as it is: where it does not fit below the cap the
+    /// upstream refuses the request, and nothing is spent.
+    pub max_tokens_cap: Option<u64>,
+}
+
+impl TargetModel<'_> {
+    /// The output limit that leaves where the caller asked for `asked`.
+    pub(crate) fn limit(&self, asked: Option<u64>) -> Option<u64> {
+        capped(asked.or(self.max_tokens_default), self.max_tokens_cap)
+    }
+}
+
+/// A limit under a cap; without a limit the cap is one.
+pub(crate) fn capped(limit: Option<u64>, cap: Option<u64>) -> Option<u64> {
+    match (limit, cap) {
+        (Some(limit), Some(cap)) => Some(limit.min(cap)),
+        (limit, cap) => limit.or(cap),
+    }
 }
 
 /// The request cannot be said in that protocol.
@@ -70,7 +92,7 @@ pub fn encode_request(
     envelope: &Envelope,
     target: &TargetModel<'_>,
 ) -> Result<Bytes, Inexpressible> {
-    if let Some(body) = splice::request(protocol, envelope, target) {
+    if let Some(body) = splice::request(protocol, envelope, target)? {
         return Ok(body);
     }
     let ask = envelope.ask().map_err(|rejection| Inexpressible(rejection.message.clone()))?;

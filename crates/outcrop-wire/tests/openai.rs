@@ -400,7 +400,7 @@ proptest! {
         };
         let bytes = Bytes::from(body.to_string());
         let source = Envelope::open(&route, bytes, &Limits::default()).unwrap();
-        let target = TargetModel { id: "gpt", max_tokens_default: Some(77) };
+        let target = TargetModel { id: "gpt", max_tokens_default: Some(77), max_tokens_cap: None };
         let sent = encode_request(Protocol::OpenAiChat, &source, &target).unwrap();
         let read = open(Protocol::OpenAiChat, &sent);
         prop_assert!(read.stream && read.stream_usage);

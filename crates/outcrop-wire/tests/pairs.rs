@@ -58,7 +58,7 @@ fn target(protocol: Protocol) -> TargetModel<'static> {
         Protocol::AnthropicMessages => "claude-sonnet-4-5",
         _ => "eu.anthropic.claude-sonnet-4-5-20250929-v1:0",
     };
-    TargetModel { id, max_tokens_default: None }
+    TargetModel { id, max_tokens_default: None, max_tokens_cap: None }
 }
 
 #[test]

@@ -93,7 +93,7 @@ impl Fixture {
         let attempt = Attempt {
             id: &id,
             envelope: &envelope,
-            model: TargetModel { id: "sonnet", max_tokens_default: None },
+            model: TargetModel { id: "sonnet", max_tokens_default: None, max_tokens_cap: None },
             deadline: Instant::now() + time,
             headers: &[],
             dispatch: &Dispatch::untold(),

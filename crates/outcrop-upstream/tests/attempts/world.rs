@@ -66,7 +66,7 @@ impl World {
         let attempt = Attempt {
             id: &id,
             envelope,
-            model: TargetModel { id: model, max_tokens_default: None },
+            model: TargetModel { id: model, max_tokens_default: None, max_tokens_cap: None },
             deadline: Instant::now() + self.deadline,
             headers: &self.headers,
             dispatch: &self.dispatch,

@@ -11,6 +11,7 @@ use outcrop_core::{Chat, Protocol};
 use serde_json::{Value, json};
 
 use crate::Inexpressible;
+use crate::outbound::capped;
 
 /// Output limit where the protocol requires one and nobody set it.
 pub(crate) const MAX_TOKENS_FALLBACK: u64 = 4096;
@@ -31,15 +32,19 @@ pub(crate) struct Limits {
     pub(crate) from_effort: bool,
 }
 
-/// The limits of `chat`, where `fallback` is the output limit if the caller set none. Thinking counts
-/// as output, so a limit the caller did not set makes room for it, and an effort yields to one it did.
+/// The limits of `chat`, where `fallback` is the output limit if the caller set none, and none is above
+/// `cap`. Thinking counts as output, so a limit the caller did not set makes room for it, and an effort
+/// yields to one it did and to the cap.
 ///
 /// An effort is a wish: it gives way where Claude would refuse the request with thinking.
-pub(crate) fn limits(chat: &Chat, fallback: Option<u64>) -> Result<Limits, Inexpressible> {
+pub(crate) fn limits(chat: &Chat, fallback: Option<u64>, cap: Option<u64>) -> Result<Limits, Inexpressible> {
     let asked = chat.sampling.max_tokens;
-    let roomy = |budget: u64| asked.or(Some(fallback.unwrap_or(MAX_TOKENS_FALLBACK).saturating_add(budget)));
+    let roomy = |budget: u64| {
+        let limit = asked.unwrap_or_else(|| fallback.unwrap_or(MAX_TOKENS_FALLBACK).saturating_add(budget));
+        capped(Some(limit), cap)
+    };
     let enabled = |budget: u64| Some(json!({"type": "enabled", "budget_tokens": budget}));
-    let plain = Limits { max_tokens: asked.or(fallback), ..Limits::default() };
+    let plain = Limits { max_tokens: capped(asked.or(fallback), cap), ..Limits::default() };
     Ok(match &chat.thinking {
         None | Some(Thinking::Off) => plain,
         Some(Thinking::Budget(budget)) => {
@@ -47,7 +52,8 @@ pub(crate) fn limits(chat: &Chat, fallback: Option<u64>) -> Result<Limits, Inexp
         }
         Some(Thinking::Effort(effort)) => {
             let wanted = budget_of(effort)?;
-            let budget = asked.map_or(wanted, |limit| wanted.min(limit / 2));
+            let room = asked.into_iter().chain(cap).min();
+            let budget = room.map_or(wanted, |limit| wanted.min(limit / 2));
             if budget < BUDGET_MIN || refuses_thinking(chat) {
                 return Ok(plain);
             }
@@ -188,13 +194,15 @@ mod tests {
 
     #[test]
     fn thinking_fits_the_limit() {
-        let check = |thinking: Thinking, asked: Option<u64>, max: u64, budget: Option<u64>| {
-            let sampling = Sampling { max_tokens: asked, ..Sampling::default() };
-            let chat = Chat { thinking: Some(thinking), sampling, ..Chat::default() };
-            let limits = limits(&chat, Some(4096)).unwrap();
-            assert_eq!(limits.max_tokens, Some(max));
-            assert_eq!(limits.thinking.map(|t| t["budget_tokens"].as_u64().unwrap()), budget);
-        };
+        let capped =
+            |thinking: Thinking, asked: Option<u64>, cap: Option<u64>, max: u64, budget: Option<u64>| {
+                let sampling = Sampling { max_tokens: asked, ..Sampling::default() };
+                let chat = Chat { thinking: Some(thinking), sampling, ..Chat::default() };
+                let limits = limits(&chat, Some(4096), cap).unwrap();
+                assert_eq!(limits.max_tokens, Some(max));
+                assert_eq!(limits.thinking.map(|t| t["budget_tokens"].as_u64().unwrap()), budget);
+            };
+        let check = |thinking, asked, max, budget| capped(thinking, asked, None, max, budget);
         check(Thinking::Budget(2000), None, 6096, Some(2000));
         check(Thinking::Budget(2000), Some(3000), 3000, Some(2000));
         check(Thinking::Effort("high".into()), None, 20_480, Some(16_384));
@@ -202,11 +210,18 @@ mod tests {
         check(Thinking::Effort("low".into()), Some(1000), 1000, None);
         check(Thinking::Effort("none".into()), None, 4096, None);
         check(Thinking::Off, None, 4096, None);
+        capped(Thinking::Off, None, Some(5000), 4096, None);
+        capped(Thinking::Off, Some(9000), Some(5000), 5000, None);
+        // A budget is the caller's word; an effort is a wish.
+        capped(Thinking::Budget(2000), None, Some(1000), 1000, Some(2000));
+        capped(Thinking::Effort("high".into()), None, Some(5000), 5000, Some(2500));
+        capped(Thinking::Effort("high".into()), Some(8000), Some(5000), 5000, Some(2500));
+        capped(Thinking::Effort("high".into()), Some(8000), Some(1000), 1000, None);
     }
 
     #[test]
     fn an_effort_gives_way_where_claude_would_refuse() {
-        let thinks = |chat: &Chat| limits(chat, None).unwrap().thinking.is_some();
+        let thinks = |chat: &Chat| limits(chat, None, None).unwrap().thinking.is_some();
         let mut chat = Chat { thinking: Some(Thinking::Effort("high".into())), ..Chat::default() };
         assert!(thinks(&chat));
         chat.tool_choice = Some(ToolChoice::Any);

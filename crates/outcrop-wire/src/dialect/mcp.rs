@@ -42,7 +42,7 @@ pub fn arguments(envelope: &Envelope, target: &TargetModel<'_>) -> Result<Map<St
     put("tool_choice", chat.tool_choice.as_ref().map(openai::tool_choice));
     let one_by_one = chat.parallel_tools.filter(|_| !chat.tools.is_empty());
     put("parallel_tool_calls", one_by_one.map(Value::Bool));
-    put("max_tokens", sampling.max_tokens.or(target.max_tokens_default).map(Value::from));
+    put("max_tokens", target.limit(sampling.max_tokens).map(Value::from));
     put("temperature", sampling.temperature.map(Value::from));
     put("top_p", sampling.top_p.map(Value::from));
     put("stop", (!sampling.stop.is_empty()).then(|| json!(sampling.stop)));

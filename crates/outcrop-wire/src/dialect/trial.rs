@@ -13,12 +13,15 @@ use crate::framing::event_stream;
 use crate::{AnswerContext, Mode, StreamDecoder, StreamEncoder, StreamError, TargetModel};
 
 /// A Claude model on Bedrock.
-pub(crate) const CLAUDE: TargetModel<'static> =
-    TargetModel { id: "eu.anthropic.claude-sonnet-4-5-20250929-v1:0", max_tokens_default: None };
+pub(crate) const CLAUDE: TargetModel<'static> = TargetModel {
+    id: "eu.anthropic.claude-sonnet-4-5-20250929-v1:0",
+    max_tokens_default: None,
+    max_tokens_cap: None,
+};
 
 /// A Nova model on Bedrock.
 pub(crate) const NOVA: TargetModel<'static> =
-    TargetModel { id: "eu.amazon.nova-lite-v1:0", max_tokens_default: None };
+    TargetModel { id: "eu.amazon.nova-lite-v1:0", max_tokens_default: None, max_tokens_cap: None };
 
 /// A stable context.
 pub(crate) fn context() -> AnswerContext {

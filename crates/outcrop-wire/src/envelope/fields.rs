@@ -8,20 +8,28 @@ use std::ops::Range;
 use outcrop_core::Protocol;
 use serde::Deserialize;
 use serde_json::value::RawValue;
+use smallvec::SmallVec;
 
-use super::Rejection;
+use super::{LimitSpan, Rejection};
 use crate::json::{Kind, Member};
+
+/// Longest name of an end user that is kept.
+const USER_CHARS_MAX: usize = 200;
 
 /// Members whose text is kept by the pass: small ones that are read or replaced.
 pub(super) const KEPT: &[&str] = &[
     "model",
     "n",
+    "user",
+    "safety_identifier",
+    "metadata",
     "stream",
     "stream_options",
     "max_tokens",
     "max_completion_tokens",
     "max_tokens_to_sample",
     "max_gen_len",
+    "maxTokens",
     "inferenceConfig",
     "textGenerationConfig",
 ];
@@ -109,27 +117,58 @@ impl<'de> Fields<'_, 'de> {
         ["tools", "functions", "toolConfig"].iter().any(|key| self.get(key).is_some_and(|m| m.shape.len > 0))
     }
 
-    /// The limit of output tokens, and where the field is that holds it.
+    /// The limit of output tokens, and every field that may hold one. The first that is set counts;
+    /// what another one says is the upstream's to refuse.
     pub(super) fn max_tokens(
         &self,
         protocol: Protocol,
-    ) -> Result<(Option<u64>, Option<Range<usize>>), Rejection> {
+    ) -> Result<(Option<u64>, SmallVec<[LimitSpan; 1]>), Rejection> {
+        let mut asked = None;
+        let mut limits = SmallVec::new();
         for (key, inner) in limit_fields(protocol) {
-            let Some(raw) = self.set(key).and_then(|m| m.raw) else { continue };
+            let Some(raw) = self.get(key).and_then(|m| m.raw) else { continue };
             let found = match inner {
                 None => Some(raw),
-                Some(inner) => inner_value(raw, key, inner)?,
+                Some(_) if raw.get() == "null" => None,
+                Some(inner) => match inner_value(raw, key, inner) {
+                    Err(_) if asked.is_some() => None,
+                    found => found?,
+                },
             };
-            let Some(value) = found.filter(|value| value.get() != "null") else { continue };
-            let limit = serde_json::from_str::<u64>(value.get()).map_err(|_| {
-                let name = inner.map_or_else(|| (*key).to_owned(), |inner| format!("{key}.{inner}"));
-                let message = format!("`{name}` must be a whole number that is not negative.");
-                Rejection::of(name, message)
-            })?;
-            return Ok((Some(limit), Some(self.span_of(value))));
+            let Some(found) = found else { continue };
+            let value = match (found.get(), serde_json::from_str::<u64>(found.get())) {
+                ("null", _) => None,
+                (_, Ok(limit)) => Some(limit),
+                (_, Err(_)) if asked.is_some() => Some(u64::MAX),
+                (_, Err(_)) => {
+                    let name = inner.map_or_else(|| (*key).to_owned(), |inner| format!("{key}.{inner}"));
+                    let message = format!("`{name}` must be a whole number that is not negative.");
+                    return Err(Rejection::of(name, message));
+                }
+            };
+            asked = asked.or(value);
+            limits.push(LimitSpan { key, span: self.span_of(found), value });
         }
-        let empty = limit_fields(protocol).iter().find(|(_, inner)| inner.is_none());
-        Ok((None, empty.and_then(|(key, _)| self.span(key))))
+        Ok((asked, limits))
+    }
+
+    /// Who the caller says the request is for; anything but a text is as good as nothing.
+    pub(super) fn user(&self, protocol: Protocol) -> Option<String> {
+        let text = |raw: &RawValue| serde_json::from_str::<String>(raw.get()).ok();
+        let named = |key: &str| self.set(key).and_then(|m| m.raw).and_then(text);
+        let user = match protocol {
+            Protocol::OpenAiChat | Protocol::OpenAiEmbeddings | Protocol::McpTool => {
+                named("safety_identifier").or_else(|| named("user"))
+            }
+            Protocol::AnthropicMessages | Protocol::AnthropicCountTokens | Protocol::BedrockInvoke => {
+                let metadata = self.set("metadata").and_then(|m| m.raw);
+                let id = metadata.and_then(|raw| inner_value(raw, "metadata", "user_id").ok().flatten());
+                id.and_then(text)
+            }
+            Protocol::BedrockConverse | Protocol::BedrockCountTokens => None,
+        };
+        let user: String = user?.chars().take(USER_CHARS_MAX).collect();
+        (!user.is_empty()).then_some(user)
     }
 
     /// Refuses a body without what its protocol cannot do without.
@@ -193,6 +232,8 @@ fn limit_fields(protocol: Protocol) -> &'static [(&'static str, Option<&'static 
         Protocol::BedrockConverse => &[("inferenceConfig", Some("maxTokens"))],
         Protocol::BedrockInvoke => &[
             ("max_tokens", None),
+            ("max_completion_tokens", None),
+            ("maxTokens", None),
             ("max_gen_len", None),
             ("max_tokens_to_sample", None),
             ("inferenceConfig", Some("maxTokens")),

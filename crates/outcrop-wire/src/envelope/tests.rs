@@ -61,6 +61,39 @@ fn the_limit_is_found_where_each_protocol_has_it() {
 }
 
 #[test]
+fn the_end_user_is_found_where_each_protocol_has_it() {
+    use Protocol::{
+        AnthropicMessages, BedrockConverse, BedrockInvoke, McpTool, OpenAiChat, OpenAiEmbeddings,
+    };
+    let check = |protocol, mut body: Value, expected: Option<&str>| {
+        body["model"] = json!("m");
+        body["max_tokens"] = json!(1);
+        body["messages"] = json!([{"role": "user", "content": "hi"}]);
+        body["input"] = json!("hi");
+        assert_eq!(open(protocol, &body).unwrap().user.as_deref(), expected, "{protocol:?} {body}");
+    };
+    for protocol in [OpenAiChat, OpenAiEmbeddings, McpTool] {
+        check(protocol, json!({"user": "\u{fc}ser"}), Some("\u{fc}ser"));
+        check(protocol, json!({"user": "u", "safety_identifier": "s"}), Some("s"));
+        check(protocol, json!({"user": "u", "safety_identifier": null}), Some("u"));
+        check(protocol, json!({"metadata": {"user_id": "u"}}), None);
+    }
+    for protocol in [AnthropicMessages, BedrockInvoke] {
+        check(protocol, json!({"metadata": {"user_id": "u", "other": 1}}), Some("u"));
+        check(protocol, json!({"metadata": {"user_id": null}}), None);
+        check(protocol, json!({"metadata": "u"}), None);
+        check(protocol, json!({"user": "u"}), None);
+    }
+    for odd in [json!(7), json!({"a": 1}), json!(""), json!(null)] {
+        check(OpenAiChat, json!({"user": odd}), None);
+        check(AnthropicMessages, json!({"metadata": {"user_id": odd}}), None);
+    }
+    check(BedrockConverse, json!({"user": "u", "metadata": {"user_id": "u"}}), None);
+    let long = "\u{1f600}".repeat(500);
+    check(OpenAiChat, json!({"user": long}), Some(&long[..200 * 4]));
+}
+
+#[test]
 fn the_url_wins_over_the_body() {
     let body = json!({"model": "other", "stream": false, "messages": []});
     let envelope = open(Protocol::BedrockConverse, &body).unwrap();
@@ -115,7 +148,8 @@ fn spans_point_at_the_values() {
     assert_eq!(&body[..spans.open], " {");
     assert_eq!(&body[spans.model.unwrap()], "\"gpt\"");
     assert_eq!(&body[spans.stream_options.unwrap()], "{\"a\":[1]}");
-    assert_eq!(spans.max_tokens, None);
+    let null = body.find("null").unwrap();
+    assert_eq!(spans.limits.as_slice(), [LimitSpan { key: "max_tokens", span: null..null + 4, value: None }]);
 }
 
 #[test]

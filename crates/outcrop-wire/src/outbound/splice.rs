@@ -14,45 +14,72 @@ use serde::de::{Deserializer, MapAccess, Visitor};
 use serde_json::value::RawValue;
 use serde_json::{Map, Value, json};
 
-use super::TargetModel;
+use super::family::{Place, place};
+use super::{Inexpressible, TargetModel};
 use crate::Envelope;
 use crate::dialect::count_tokens;
 
 /// What Bedrock's form of Claude's body says in place of the header `anthropic-version`.
 const BEDROCK_VERSION: &str = "bedrock-2023-05-31";
 
+/// Where Converse and Nova have the limit.
+const INFERENCE: [&str; 2] = ["inferenceConfig", "maxTokens"];
+
+/// Where Titan has the limit.
+const TEXT_GENERATION: [&str; 2] = ["textGenerationConfig", "maxTokenCount"];
+
 /// The limit in a body whose tokens are only counted: the model's body must have one.
 const COUNTED_MAX_TOKENS: u64 = 1;
 
 /// The body for `target` where `protocol` can carry the caller's bytes; `None` where the request
-/// must be translated.
-pub(super) fn request(protocol: Protocol, envelope: &Envelope, target: &TargetModel<'_>) -> Option<Bytes> {
+/// must be translated. Fails where the body has no known place for a limit that must hold.
+pub(super) fn request(
+    protocol: Protocol,
+    envelope: &Envelope,
+    target: &TargetModel<'_>,
+) -> Result<Option<Bytes>, Inexpressible> {
     use Protocol as P;
     let mut edits = Edits::default();
     match (envelope.protocol, protocol) {
         (P::OpenAiChat, P::OpenAiChat) => {
             edits.model(envelope, target);
-            edits.max_tokens(envelope, target, "max_completion_tokens");
+            edits.cap(envelope, target);
+            edits.limit(envelope, target, "max_completion_tokens");
             edits.stream_usage(envelope);
         }
-        (P::OpenAiEmbeddings, P::OpenAiEmbeddings)
-        | (P::AnthropicMessages, P::AnthropicMessages)
-        | (P::AnthropicCountTokens, P::AnthropicCountTokens) => edits.model(envelope, target),
-        (P::BedrockConverse, P::BedrockConverse) => edits.inference(envelope, target),
-        (P::BedrockInvoke, P::BedrockInvoke) | (P::BedrockCountTokens, P::BedrockCountTokens) => {}
-        (P::AnthropicMessages, P::BedrockInvoke) => return claude_invoke(envelope, None),
-        (P::AnthropicCountTokens, P::BedrockCountTokens) if is_claude(target.id) => {
-            let body = claude_invoke(envelope, Some(COUNTED_MAX_TOKENS))?;
-            return Some(count_tokens::around_invoke(&body));
+        (P::OpenAiEmbeddings, P::OpenAiEmbeddings) | (P::AnthropicCountTokens, P::AnthropicCountTokens) => {
+            edits.model(envelope, target);
         }
-        _ => return None,
+        (P::AnthropicMessages, P::AnthropicMessages) => {
+            edits.model(envelope, target);
+            edits.cap(envelope, target);
+        }
+        (P::BedrockConverse, P::BedrockConverse) => {
+            edits.cap(envelope, target);
+            if let (None, Some(limit)) = (envelope.max_tokens, target.limit(None)) {
+                edits.within(envelope, envelope.spans.inference.as_ref(), INFERENCE, limit);
+            }
+        }
+        (P::BedrockInvoke, P::BedrockInvoke) => {
+            edits.cap(envelope, target);
+            edits.native_limit(envelope, target)?;
+        }
+        (P::BedrockCountTokens, P::BedrockCountTokens) => {}
+        (P::AnthropicMessages, P::BedrockInvoke) => {
+            return Ok(claude_invoke(envelope, None, target.max_tokens_cap));
+        }
+        (P::AnthropicCountTokens, P::BedrockCountTokens) if is_claude(target.id) => {
+            let body = claude_invoke(envelope, Some(COUNTED_MAX_TOKENS), None);
+            return Ok(body.map(|body| count_tokens::around_invoke(&body)));
+        }
+        _ => return Ok(None),
     }
-    Some(edits.apply(envelope))
+    Ok(Some(edits.apply(envelope)))
 }
 
 /// An Anthropic body as the model-native body of Claude on Bedrock, with an output limit where that
-/// body has none.
-fn claude_invoke(envelope: &Envelope, max_tokens: Option<u64>) -> Option<Bytes> {
+/// body has none, and none above `cap`.
+fn claude_invoke(envelope: &Envelope, max_tokens: Option<u64>, cap: Option<u64>) -> Option<Bytes> {
     let Members(members) = serde_json::from_slice(&envelope.body).ok()?;
     let mut out = Vec::with_capacity(envelope.body.len() + 64);
     out.extend_from_slice(b"{\"anthropic_version\":\"");
@@ -74,7 +101,10 @@ fn claude_invoke(envelope: &Envelope, max_tokens: Option<u64>) -> Option<Bytes> 
         out.push(b',');
         serde_json::to_writer(&mut out, &key).ok()?;
         out.push(b':');
-        out.extend_from_slice(value.get().as_bytes());
+        match cap.filter(|cap| key == "max_tokens" && envelope.max_tokens > Some(*cap)) {
+            Some(cap) => serde_json::to_writer(&mut out, &cap).ok()?,
+            None => out.extend_from_slice(value.get().as_bytes()),
+        }
     }
     out.push(b'}');
     Some(Bytes::from(out))
@@ -101,10 +131,48 @@ impl Edits {
         }
     }
 
-    fn max_tokens(&mut self, envelope: &Envelope, target: &TargetModel<'_>, key: &str) {
-        if let (None, Some(limit)) = (envelope.max_tokens, target.max_tokens_default) {
-            self.put(envelope.spans.max_tokens.as_ref(), key, &json!(limit));
+    /// Brings every limit that the caller set below the cap.
+    fn cap(&mut self, envelope: &Envelope, target: &TargetModel<'_>) {
+        let Some(cap) = target.max_tokens_cap else { return };
+        let above = envelope.spans.limits.iter().filter(|limit| limit.value > Some(cap));
+        self.replaced.extend(above.map(|limit| (limit.span.clone(), cap.to_string())));
+    }
+
+    /// Sets a limit as a member of the body where the caller set none.
+    fn limit(&mut self, envelope: &Envelope, target: &TargetModel<'_>, key: &str) {
+        if let (None, Some(limit)) = (envelope.max_tokens, target.limit(None)) {
+            self.put(envelope.spans.limits.first().map(|limit| &limit.span), key, &json!(limit));
         }
+    }
+
+    /// Sets a limit that must hold in a model's own body where the caller set none.
+    fn native_limit(&mut self, envelope: &Envelope, target: &TargetModel<'_>) -> Result<(), Inexpressible> {
+        let (None, Some(_), Some(limit)) = (envelope.max_tokens, target.max_tokens_cap, target.limit(None))
+        else {
+            return Ok(());
+        };
+        let spans = &envelope.spans;
+        match place(target.id) {
+            Place::Member(key) => {
+                let null = spans.limits.iter().find(|limit| limit.key == key);
+                self.put(null.map(|limit| &limit.span), key, &json!(limit));
+            }
+            Place::Inference => {
+                self.within(envelope, spans.inference.as_ref(), INFERENCE, limit);
+            }
+            Place::TextGeneration => {
+                self.within(envelope, spans.text_generation.as_ref(), TEXT_GENERATION, limit);
+            }
+            Place::Nowhere => {}
+            Place::Unknown => {
+                return Err(Inexpressible(format!(
+                    "The output of `{}` must be limited here, and its body has no known field for that; \
+                     set the model's own limit of output tokens in the body.",
+                    target.id
+                )));
+            }
+        }
+        Ok(())
     }
 
     fn stream_usage(&mut self, envelope: &Envelope) {
@@ -116,13 +184,17 @@ impl Edits {
         }
     }
 
-    fn inference(&mut self, envelope: &Envelope, target: &TargetModel<'_>) {
-        if let (None, Some(limit)) = (envelope.max_tokens, target.max_tokens_default) {
-            let span = envelope.spans.inference.as_ref();
-            let mut inference = object_at(envelope, span);
-            inference.insert("maxTokens".to_owned(), json!(limit));
-            self.put(span, "inferenceConfig", &Value::Object(inference));
-        }
+    /// Sets a member of the object that is at `span`.
+    fn within(
+        &mut self,
+        envelope: &Envelope,
+        span: Option<&Range<usize>>,
+        [key, member]: [&str; 2],
+        limit: u64,
+    ) {
+        let mut object = object_at(envelope, span);
+        object.insert(member.to_owned(), json!(limit));
+        self.put(span, key, &Value::Object(object));
     }
 
     fn put(&mut self, span: Option<&Range<usize>>, key: &str, value: &Value) {

@@ -109,15 +109,41 @@ fn request(protocol: Protocol, data: &[u8]) {
     let Ok(envelope) = Envelope::open(&route, body, &Limits::default()) else { return };
     assert_eq!(envelope.body, data, "the body is the caller's");
     assert!(serde_json::from_slice::<Value>(data).is_ok_and(|body| body.is_object()));
-    let target = TargetModel { id: "target-model", max_tokens_default: Some(64) };
+    let target = TargetModel { id: "target-model", max_tokens_default: Some(64), max_tokens_cap: None };
     for to in PROTOCOLS {
         let Ok(sent) = encode_request(to, &envelope, &target) else { continue };
         let written = serde_json::from_slice::<Value>(&sent);
         assert!(written.is_ok_and(|body| body.is_object()), "{protocol:?} to {to:?} is JSON");
         reopen(to, sent);
     }
+    capped(&envelope);
     if let Ok(Ask::Embed(_)) = envelope.ask() {
         let _ = encode_embeddings_invoke(&envelope, &target);
+    }
+}
+
+/// Whatever the caller wrote, what leaves under a cap asks for no more than it.
+fn capped(envelope: &Envelope) {
+    const CAP: u64 = 64;
+    for id in ["target-model", "eu.anthropic.claude-x", "eu.amazon.nova-lite-v1:0", "meta.llama3-x"] {
+        let target = TargetModel { id, max_tokens_default: Some(9999), max_tokens_cap: Some(CAP) };
+        for to in [
+            Protocol::OpenAiChat,
+            Protocol::AnthropicMessages,
+            Protocol::BedrockConverse,
+            Protocol::BedrockInvoke,
+            Protocol::McpTool,
+        ] {
+            let Ok(sent) = encode_request(to, envelope, &target) else { continue };
+            if to == Protocol::BedrockInvoke && matches!(envelope.ask(), Ok(Ask::Embed(_))) {
+                continue;
+            }
+            let route = Route { protocol: to, model: Some("m".to_owned()), stream: Some(false) };
+            let wide = Limits { depth_max: 100, nodes_max: 1_000_000 };
+            if let Ok(sent) = Envelope::open(&route, sent, &wide) {
+                assert!(sent.max_tokens.is_some_and(|limit| limit <= CAP), "{to:?}: {:?}", sent.max_tokens);
+            }
+        }
     }
 }
 

@@ -34,7 +34,7 @@ async fn stream(house: &House, text: &str) -> Result<ChatReply, Failure> {
     let attempt = Attempt {
         id: &AttemptId { request: RequestId::new("r"), number: 1 },
         envelope: &envelope.unwrap(),
-        model: TargetModel { id: "sonnet", max_tokens_default: None },
+        model: TargetModel { id: "sonnet", max_tokens_default: None, max_tokens_cap: None },
         deadline: Instant::now() + PLENTY,
         headers: &[],
         dispatch: &Dispatch::untold(),

@@ -104,7 +104,7 @@ pub(crate) fn encode_form(chat: &Chat, form: Form, target: &TargetModel<'_>) -> 
     let kept_metadata = extra.shift_remove("metadata");
     let kept_config = extra.shift_remove("output_config");
     let fallback = target.max_tokens_default.unwrap_or(MAX_TOKENS_FALLBACK);
-    let Limits { max_tokens, thinking, from_effort } = limits(chat, Some(fallback))?;
+    let Limits { max_tokens, thinking, from_effort } = limits(chat, Some(fallback), target.max_tokens_cap)?;
     let chosen = (!from_effort).then_some(&chat.sampling);
     let offer = offer(chat);
     let counts_only = form == Form::CountTokens;

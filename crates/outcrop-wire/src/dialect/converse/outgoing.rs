@@ -84,8 +84,7 @@ fn body<'a>(
         return Err(Inexpressible(format!("`n` above 1 cannot be said to {TARGET}.")));
     }
     let family = Family::of(target.id);
-    let Limits { max_tokens, thinking, from_effort } =
-        family_limits(chat, family, target.max_tokens_default)?;
+    let Limits { max_tokens, thinking, from_effort } = family_limits(chat, family, target)?;
     let chosen = (!from_effort).then_some(&chat.sampling);
     let top_k = chosen.and_then(|sampling| sampling.top_k);
     let inference = Inference {

@@ -12,8 +12,8 @@ use serde::Serialize;
 use serde_json::{Map, Value, json};
 
 use super::outgoing::TARGET;
-use crate::Inexpressible;
 use crate::dialect::guidance::{Limits, Offer, enforced_schema, limits, tool_schema};
+use crate::{Inexpressible, TargetModel};
 
 /// Who made the model, as far as its fields differ.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -133,12 +133,14 @@ pub(super) fn tool_config<'a>(
 pub(super) fn family_limits(
     chat: &Chat,
     family: Family,
-    fallback: Option<u64>,
+    target: &TargetModel<'_>,
 ) -> Result<Limits, Inexpressible> {
     match (family, &chat.thinking) {
-        (Family::Claude, _) | (_, None | Some(Thinking::Off)) => limits(chat, fallback),
+        (Family::Claude, _) | (_, None | Some(Thinking::Off)) => {
+            limits(chat, target.max_tokens_default, target.max_tokens_cap)
+        }
         (Family::Nova | Family::Other, Some(Thinking::Effort(_))) => {
-            let max_tokens = chat.sampling.max_tokens.or(fallback);
+            let max_tokens = target.limit(chat.sampling.max_tokens);
             Ok(Limits { max_tokens, ..Limits::default() })
         }
         (Family::Nova | Family::Other, Some(Thinking::Budget(_) | Thinking::Native(_))) => {

@@ -78,7 +78,8 @@ fn request_of_anthropic_becomes_converse() {
 #[test]
 fn request_becomes_anthropic() {
     let chat = chat(decode_request(REQUEST));
-    let target = crate::TargetModel { id: "claude-sonnet-4-5", max_tokens_default: None };
+    let target =
+        crate::TargetModel { id: "claude-sonnet-4-5", max_tokens_default: None, max_tokens_cap: None };
     golden("request_to_anthropic", &pretty(&anthropic::encode_request(&chat, true, &target).unwrap()));
 }
 

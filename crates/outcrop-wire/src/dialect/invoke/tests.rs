@@ -119,7 +119,7 @@ fn a_timeout_inside_a_stream_is_an_exception_frame() {
 
 #[test]
 fn bodies_of_embedding_models() {
-    let target = |id: &'static str| crate::TargetModel { id, max_tokens_default: None };
+    let target = |id: &'static str| crate::TargetModel { id, max_tokens_default: None, max_tokens_cap: None };
     let texts = |count: usize| Embed {
         inputs: (0..count).map(|n| EmbedInput::Text(format!("t{n}"))).collect(),
         ..Embed::default()

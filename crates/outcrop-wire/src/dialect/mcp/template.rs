@@ -111,6 +111,13 @@ impl Template {
         }
     }
 
+    /// Whether the tool is told the output limit; without it no cap holds.
+    pub fn limits_output(&self) -> bool {
+        let mut used = Vec::new();
+        let readable = self.arguments.values().try_for_each(|value| names_in(value, &mut used)).is_ok();
+        readable && used.iter().any(|name| name == "max_tokens")
+    }
+
     /// The arguments of the call.
     pub fn arguments(
         &self,
@@ -237,7 +244,7 @@ fn asked(name: &str, chat: &Chat, target: &TargetModel<'_>) -> Result<Option<Val
         "messages" => Some(value(&openai::messages(chat)?)),
         "last_user_text" => Some(json!(chat.last_user_text())),
         "system" => system_text(chat).map(Value::String),
-        "max_tokens" => sampling.max_tokens.or(target.max_tokens_default).map(Value::from),
+        "max_tokens" => target.limit(sampling.max_tokens).map(Value::from),
         "temperature" => sampling.temperature.map(Value::from),
         "top_p" => sampling.top_p.map(Value::from),
         "stop" => (!sampling.stop.is_empty()).then(|| json!(sampling.stop)),

@@ -3,7 +3,8 @@
 use super::*;
 use crate::{Limits, Route};
 
-const TARGET: TargetModel<'static> = TargetModel { id: "sonnet", max_tokens_default: Some(100) };
+const TARGET: TargetModel<'static> =
+    TargetModel { id: "sonnet", max_tokens_default: Some(100), max_tokens_cap: None };
 
 fn open(protocol: Protocol, body: &Value) -> Envelope {
     let route = Route { protocol, model: None, stream: None };

@@ -10,7 +10,8 @@ use serde_json::{Value, json};
 use super::*;
 use crate::{AnswerContext, Mode, StreamDecoder, StreamError, TargetModel};
 
-const TARGET: TargetModel<'static> = TargetModel { id: "gpt", max_tokens_default: None };
+const TARGET: TargetModel<'static> =
+    TargetModel { id: "gpt", max_tokens_default: None, max_tokens_cap: None };
 
 /// Gathers a stream of deltas that ends well.
 fn gathered(deltas: &[Value]) -> Result<ChatReply, StreamError> {

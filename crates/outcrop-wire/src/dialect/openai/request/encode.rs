@@ -88,7 +88,7 @@ pub(crate) fn encode_request(
         tools: tools(&chat.tools),
         tool_choice: chat.tool_choice.as_ref().filter(|_| has_tools).map(tool_choice),
         parallel_tool_calls: chat.parallel_tools.filter(|_| has_tools),
-        max_completion_tokens: sampling.max_tokens.or(target.max_tokens_default),
+        max_completion_tokens: target.limit(sampling.max_tokens),
         temperature: sampling.temperature,
         top_p: sampling.top_p,
         stop: &sampling.stop,
