@@ -63,6 +63,7 @@ pub(crate) fn body_of<'a>(failure: &'a Failure, request_id: &'a str) -> ErrorBod
         message: &failure.message,
         request_id,
         upstream: failure.upstream.as_deref(),
+        status_override: None,
     }
 }
 

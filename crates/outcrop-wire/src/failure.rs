@@ -32,6 +32,9 @@ pub struct ErrorBody<'a> {
     pub request_id: &'a str,
     /// The last upstream's own error, whose status and type the caller gets in its dialect.
     pub upstream: Option<&'a UpstreamError>,
+    /// Another status for a refusal by the gateway itself, with the type that the dialect has for it;
+    /// our code stays. For clients that know 429 in place of 402.
+    pub status_override: Option<u16>,
 }
 
 /// An encoded error answer.

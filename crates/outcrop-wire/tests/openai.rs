@@ -238,6 +238,7 @@ fn an_error_is_written_without_an_end() {
         message: "It broke.",
         request_id: "req-1",
         upstream: None,
+        status_override: None,
     };
     encoder.fail(&error, &mut out);
     let text = std::str::from_utf8(&out).unwrap();

@@ -13,6 +13,7 @@ pub(super) fn error(failure: &Failure, request_id: &str) -> ErrorData {
         message: &failure.message,
         request_id,
         upstream: failure.upstream.as_deref(),
+        status_override: None,
     };
     let encoded = encode_error(Dialect::Mcp, &body).body;
     let answer: Option<Value> = serde_json::from_slice(&encoded).ok();

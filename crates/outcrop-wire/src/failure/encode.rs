@@ -113,8 +113,8 @@ fn frame_kind(error: &ErrorBody<'_>, timeouts: bool) -> String {
 }
 
 fn status_of(error: &ErrorBody<'_>) -> u16 {
-    match error.upstream.map(|upstream| upstream.status) {
-        Some(status @ 400..=599) => status,
+    match (error.upstream.map(|upstream| upstream.status), error.status_override) {
+        (Some(status @ 400..=599), _) | (None, Some(status @ 400..=599)) => status,
         _ => error.code.status(),
     }
 }
@@ -135,7 +135,21 @@ fn kind_of<'a>(dialect: Dialect, error: &ErrorBody<'a>) -> Cow<'a, str> {
             }
         }
         Some(_) => kind_of_status(dialect, status_of(error)).into(),
-        None => kind_of_code(dialect, error.code).into(),
+        None => match error.status_override {
+            Some(status) => kind_of_override(dialect, error.code, status).into(),
+            None => kind_of_code(dialect, error.code).into(),
+        },
+    }
+}
+
+/// The type beside a status that is not the code's own. OpenAI itself says with 429 that money ran
+/// out, in a type of its own.
+fn kind_of_override(dialect: Dialect, code: Code, status: u16) -> &'static str {
+    match (dialect, code) {
+        (Dialect::OpenAi | Dialect::Mcp, Code::BudgetExceeded) => kind_of_code(dialect, code),
+        (Dialect::OpenAi | Dialect::Anthropic | Dialect::Bedrock | Dialect::Mcp, _) => {
+            kind_of_status(dialect, status)
+        }
     }
 }
 
@@ -174,7 +188,10 @@ fn kind_of_status(dialect: Dialect, status: u16) -> &'static str {
         },
         Dialect::Bedrock => match status {
             401 | 403 => "AccessDeniedException",
-            // Known to the SDKs and, unlike throttling, not retried by them.
+            // Neither its name nor 402 is in a retry table of an SDK: botocore's legacy mode
+            // (`_retry.json`) and standard mode (`retries/standard.py`) retry names of throttling
+            // and 429, 500, 502, 503, 504, 509; the JavaScript SDK (`service-error-classification`)
+            // the same names and 429, 500, 502, 503, 504; its model marks it as the sender's fault.
             402 => "ServiceQuotaExceededException",
             404 => "ResourceNotFoundException",
             408 | 504 => "ModelTimeoutException",

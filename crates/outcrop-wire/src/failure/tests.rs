@@ -66,7 +66,7 @@ fn upstream(protocol: Protocol, status: u16, kind: &str) -> UpstreamError {
 }
 
 fn body(code: Code, upstream: Option<&UpstreamError>) -> ErrorBody<'_> {
-    ErrorBody { code, message: "Own words.", request_id: "req-1", upstream }
+    ErrorBody { code, message: "Own words.", request_id: "req-1", upstream, status_override: None }
 }
 
 #[test]
@@ -289,4 +289,69 @@ fn printed(answer: &ErrorAnswer) -> String {
         answer.headers.iter().map(|(name, value)| format!("{name}: {value}")).collect();
     let body = std::str::from_utf8(&answer.body).unwrap();
     format!("{} | {} | {body}", answer.status, headers.join(", "))
+}
+
+/// Whether the Python and the JavaScript SDKs of OpenAI and Anthropic would try again by themselves
+/// (`_base_client.py` `_should_retry`, `client.ts` `shouldRetry`).
+fn stainless_retries(answer: &ErrorAnswer) -> bool {
+    match answer.headers.iter().find(|(name, _)| *name == "x-should-retry") {
+        Some((_, value)) => value == "true",
+        None => matches!(answer.status, 408 | 409 | 429 | 500..),
+    }
+}
+
+/// Whether botocore would, in its legacy (`_retry.json`) or its standard mode
+/// (`retries/standard.py`), or the JavaScript SDK (`service-error-classification`).
+fn aws_retries(answer: &ErrorAnswer) -> bool {
+    const NAMES: [&str; 15] = [
+        "BandwidthLimitExceeded",
+        "EC2ThrottledException",
+        "LimitExceededException",
+        "PriorRequestNotComplete",
+        "ProvisionedThroughputExceededException",
+        "RequestLimitExceeded",
+        "RequestThrottled",
+        "RequestThrottledException",
+        "RequestTimeout",
+        "RequestTimeoutException",
+        "SlowDown",
+        "ThrottledException",
+        "Throttling",
+        "ThrottlingException",
+        "TooManyRequestsException",
+    ];
+    let kind = answer.headers.iter().find(|(name, _)| *name == "x-amzn-errortype").unwrap();
+    NAMES.contains(&kind.1.as_str()) || matches!(answer.status, 429 | 500 | 502 | 503 | 504 | 509)
+}
+
+#[test]
+fn clients_try_again_where_it_helps_and_never_when_money_ran_out() {
+    let check = |code: Code, expected: bool| {
+        for dialect in DIALECTS {
+            let answer = encode_error(dialect, &body(code, None));
+            assert_eq!(stainless_retries(&answer), expected, "{dialect:?} {code:?}");
+            let inside: Value = serde_json::from_slice(&answer.body).unwrap();
+            assert!(inside.to_string().contains(code.label()), "{inside}");
+        }
+        let answer = encode_error(Dialect::Bedrock, &body(code, None));
+        assert_eq!(aws_retries(&answer), expected, "{code:?}");
+    };
+    check(Code::BudgetExceeded, false);
+    check(Code::PriceUnknown, false);
+    check(Code::Forbidden, false);
+    check(Code::RateLimited, true);
+    check(Code::LedgerUnavailable, true);
+    check(Code::Stopped, true);
+    check(Code::Overloaded, true);
+}
+
+#[test]
+fn a_budget_refusal_can_be_a_429_in_every_dialect() {
+    let refused = ErrorBody { status_override: Some(429), ..body(Code::BudgetExceeded, None) };
+    let lines = DIALECTS.map(|dialect| printed(&encode_error(dialect, &refused)));
+    insta::assert_snapshot!("budget_as_429", lines.join("\n"));
+    // An upstream's own error keeps its status.
+    let upstream = upstream(Protocol::OpenAiChat, 402, "insufficient_quota");
+    let error = ErrorBody { upstream: Some(&upstream), ..refused };
+    assert_eq!(encode_error(Dialect::OpenAi, &error).status, 402);
 }

@@ -111,6 +111,7 @@ fn a_failed_stream_has_an_error_and_no_finish() {
         message: "cut",
         request_id: "r",
         upstream: None,
+        status_override: None,
     };
     encoder.fail(&body, &mut out);
     let text = std::str::from_utf8(&out).unwrap();

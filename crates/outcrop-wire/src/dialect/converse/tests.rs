@@ -173,6 +173,7 @@ fn a_failed_stream_has_an_exception_and_no_finish() {
         message: "cut",
         request_id: "r",
         upstream: None,
+        status_override: None,
     };
     encoder.fail(&body, &mut out);
     let (events, _, end) = run(HERE, Mode::Decode, &[&out]);

@@ -109,6 +109,7 @@ fn a_timeout_inside_a_stream_is_an_exception_frame() {
         message: "cut",
         request_id: "r",
         upstream: Some(&upstream),
+        status_override: None,
     };
     let mut out = BytesMut::new();
     crate::StreamEncoder::new(HERE, context()).fail(&body, &mut out);
