@@ -13,6 +13,7 @@ use bytes::Bytes;
 use outcrop_core::{Ask, Protocol};
 use smallvec::SmallVec;
 
+use crate::bounds::Tally;
 use crate::dialect::{anthropic, converse, count_tokens, invoke, mcp, openai};
 use crate::json;
 use fields::Fields;
@@ -80,6 +81,8 @@ pub struct Envelope {
     pub body: Bytes,
     pub(crate) spans: Spans,
     pub(crate) ask: OnceLock<Result<Ask, Rejection>>,
+    /// What the body holds, added up on first use.
+    pub(crate) tally: OnceLock<Tally>,
 }
 
 /// Where the values are that a same-protocol request may have to change; `None` where absent.
@@ -160,6 +163,7 @@ impl Envelope {
                 text_generation: fields.span("textGenerationConfig"),
             },
             ask: OnceLock::new(),
+            tally: OnceLock::new(),
         })
     }
 

@@ -16,6 +16,7 @@
     )
 )]
 
+pub mod bounds;
 mod dialect;
 pub mod envelope;
 pub mod failure;
@@ -24,6 +25,7 @@ pub mod inbound;
 mod json;
 pub mod outbound;
 
+pub use bounds::{InputBounds, bounds};
 pub use dialect::mcp;
 pub use envelope::{Envelope, Limits, Rejection, Route};
 pub use failure::{ErrorAnswer, ErrorBody, bedrock_status, classify, decode_error, encode_error, retry_hint};

@@ -7,7 +7,7 @@ use bytes::{Bytes, BytesMut};
 use outcrop_core::{Ask, Event, Protocol};
 use outcrop_wire::{
     AnswerContext, Envelope, Limits, Mode, Route, StreamDecoder, StreamEncoder, StreamError, TargetModel,
-    decode_error, decode_reply, encode_embeddings_invoke, encode_request, mcp,
+    bounds, decode_error, decode_reply, encode_embeddings_invoke, encode_request, mcp,
 };
 use serde_json::Value;
 
@@ -111,6 +111,8 @@ fn request(protocol: Protocol, data: &[u8]) {
     assert!(serde_json::from_slice::<Value>(data).is_ok_and(|body| body.is_object()));
     let target = TargetModel { id: "target-model", max_tokens_default: Some(64), max_tokens_cap: None };
     for to in PROTOCOLS {
+        let bound = bounds(&envelope, to, target.id);
+        assert!(bound.text_bytes <= bound.input_tokens, "the bound holds its text");
         let Ok(sent) = encode_request(to, &envelope, &target) else { continue };
         let written = serde_json::from_slice::<Value>(&sent);
         assert!(written.is_ok_and(|body| body.is_object()), "{protocol:?} to {to:?} is JSON");
