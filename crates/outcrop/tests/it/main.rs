@@ -20,6 +20,7 @@ mod aborts;
 mod admin;
 mod answers;
 mod auth;
+mod bounds;
 mod command_line;
 mod config;
 mod credentials;

@@ -127,6 +127,15 @@ fn a_template_fills_typed_values_and_text() {
             "nested": {"system": ["brief", "fixed", 7]}
         })
     );
+    let capped = TargetModel { max_tokens_cap: Some(40), ..TARGET };
+    assert_eq!(template.arguments(&envelope, &capped).unwrap()["limit"], 40);
+    assert!(template.limits_output());
+}
+
+#[test]
+fn a_template_without_a_place_for_the_limit_says_so() {
+    let unlimited = json!({"arguments": {"m": "${last_user_text} ${model}"}, "result": {"text": "/a"}});
+    assert!(!template(unlimited).limits_output());
 }
 
 #[test]
