@@ -15,6 +15,7 @@ pub mod operation;
 pub mod path;
 pub mod protocol;
 pub mod reply;
+pub mod role;
 pub mod usage;
 
 pub use ask::{Ask, Chat, Embed};
@@ -25,4 +26,5 @@ pub use operation::{Operation, Priority};
 pub use path::PathKind;
 pub use protocol::{Dialect, Protocol};
 pub use reply::Reply;
+pub use role::Role;
 pub use usage::Usage;

@@ -233,6 +233,14 @@ impl Scope {
         };
         let conditions: Option<_> = self.conditions.iter().map(concrete).collect();
         conditions.map(|conditions| Self { conditions })
+    /// Whether this scope speaks of every request that `inner` speaks of: each of its conditions stands
+    /// in `inner` too, or is met by a narrower one there.
+    pub fn covers(&self, inner: &Self) -> bool {
+        self.conditions.iter().all(|outer| {
+            let meets = |c: &&Condition| c.facet == outer.facet;
+            let Some(found) = inner.conditions.iter().find(meets) else { return false };
+            outer.value.is_none() || outer.value == found.value
+        })
     }
 
     /// Whether a star stands in it: then each combination of values has an account of its own.
@@ -347,6 +355,23 @@ mod tests {
             assert_eq!(scope.matches(&whose()), matches, "{text}");
             assert_eq!(scope.instance(&whose()), instance, "{text}");
             assert_eq!(Scope::parse(&scope.to_string()), Ok(scope));
+        }
+    }
+
+    #[test]
+    fn a_scope_covers_what_is_narrower() {
+        for (outer, inner, covers) in [
+            ("all", "key:ci", true),
+            ("key:ci", "all", false),
+            ("team:a", "team:a", true),
+            ("team:a", "team:a+key:ci", true),
+            ("team:a", "team:b+key:ci", false),
+            ("team:a+key:ci", "team:a", false),
+            ("team:*", "team:a", true),
+            ("team:a", "team:*", false),
+        ] {
+            let (outer, inner) = (Scope::parse(outer).unwrap(), Scope::parse(inner).unwrap());
+            assert_eq!(outer.covers(&inner), covers, "{outer} {inner}");
         }
     }
 

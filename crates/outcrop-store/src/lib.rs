@@ -13,8 +13,10 @@
     )
 )]
 
+pub mod keys;
 pub mod register;
 
+pub use keys::{Administrator, KeyDesk, KeyRecord, Pepper};
 pub use register::{Documents, Register};
 
 /// Why the store cannot do what it was asked.
