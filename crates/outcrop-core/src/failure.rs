@@ -112,6 +112,14 @@ pub enum Reason {
     CallerGone,
     /// The gateway itself refused, see the code.
     Policy,
+    /// An access key id that is not known here.
+    UnknownPair,
+    /// An access key id that has expired.
+    ExpiredPair,
+    /// A signature that is not whole, or not of a kind that is taken.
+    MalformedSignature,
+    /// A signature that does not fit the request, the key or the time.
+    WrongSignature,
 }
 
 impl Reason {
@@ -141,6 +149,10 @@ impl Reason {
             Self::Inexpressible => "inexpressible",
             Self::CallerGone => "caller_gone",
             Self::Policy => "policy",
+            Self::UnknownPair => "unknown_pair",
+            Self::ExpiredPair => "expired_pair",
+            Self::MalformedSignature => "malformed_signature",
+            Self::WrongSignature => "wrong_signature",
         }
     }
 }
@@ -281,6 +293,11 @@ impl Failure {
         }
     }
 
+    /// A signed request that is not believed.
+    pub fn unsigned(reason: Reason, message: impl Into<Cow<'static, str>>) -> Self {
+        Self { reason, ..Self::refusal(Code::Unauthenticated, message) }
+    }
+
     /// A failure on the way to the upstream, with a text for the log.
     pub fn network(reason: Reason, class: Class, detail: impl Into<String>) -> Self {
         Self {
@@ -367,6 +384,10 @@ fn network_message(reason: Reason) -> &'static str {
         | Reason::ToolError
         | Reason::Inexpressible
         | Reason::CallerGone
-        | Reason::Policy => "The upstream failed.",
+        | Reason::Policy
+        | Reason::UnknownPair
+        | Reason::ExpiredPair
+        | Reason::MalformedSignature
+        | Reason::WrongSignature => "The upstream failed.",
     }
 }

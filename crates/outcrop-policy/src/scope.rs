@@ -233,6 +233,8 @@ impl Scope {
         };
         let conditions: Option<_> = self.conditions.iter().map(concrete).collect();
         conditions.map(|conditions| Self { conditions })
+    }
+
     /// Whether this scope speaks of every request that `inner` speaks of: each of its conditions stands
     /// in `inner` too, or is met by a narrower one there.
     pub fn covers(&self, inner: &Self) -> bool {

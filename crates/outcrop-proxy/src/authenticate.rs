@@ -1,43 +1,74 @@
 //! Who calls?
 //!
 //! Credentials are read from headers only, never from a URL. A key is found by its public prefix and
-//! compared in constant time. Nothing here is logged but the caller's name (I-9).
+//! compared in constant time. A signed request names its key at once and proves it when its body is
+//! there, because the signature covers the body. Nothing here is logged but the caller's name (I-9).
 
-use std::collections::HashMap;
+mod keyring;
+mod signature;
+
 use std::sync::Arc;
+use std::time::Duration;
 
-use aws_lc_rs::hmac;
 use http::HeaderMap;
 use http::header::AUTHORIZATION;
 use http::request::Parts;
 use outcrop_core::failure::{Code, Failure};
+use outcrop_core::{Dialect, Reason, Role};
 use outcrop_policy::Residency;
 use outcrop_policy::scope::Attribution;
 
+pub use keyring::{Holder, KeyTable, Keyring, StoredKeys};
+
 use crate::headers::{self, Wishes};
+use crate::surface::dialect_of;
+use signature::Signature;
 
 /// Authenticated origin of a request.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Caller {
     /// Name of the key; `anonymous` in open mode.
     pub name: Arc<str>,
-    /// Team of the key; empty is none.
-    pub team: Arc<str>,
-    /// Organisation of the key; empty is none.
+    /// Organisation of the key; empty if none.
     pub org: Arc<str>,
+    /// Team of the key; empty if none.
+    pub team: Arc<str>,
     /// Aliases it may use; `None` is all.
     pub models: Option<Arc<[Box<str>]>>,
+    /// Operations it may ask for; `None` is all.
+    pub operations: Option<Arc<[Box<str>]>>,
     /// Residency its requests must keep.
     pub residency: Option<Residency>,
     /// Whether it may name raw Bedrock ids.
     pub raw_ids: bool,
+    /// Status of a refusal for lack of budget: 402, or 429 for clients that know no better.
+    pub budget_refusal_status: u16,
 }
 
 impl Caller {
+    /// A caller with a name and no further bounds, who may not name raw ids.
+    pub fn named(name: &str) -> Self {
+        Self {
+            name: name.into(),
+            org: "".into(),
+            team: "".into(),
+            models: None,
+            operations: None,
+            residency: None,
+            raw_ids: false,
+            budget_refusal_status: Code::BudgetExceeded.status(),
+        }
+    }
+
     /// Whether the allow-list admits a model by the name the caller used.
     pub fn may_use(&self, model: &str, is_alias: bool) -> bool {
         let listed = self.models.as_ref().is_none_or(|models| models.iter().any(|m| **m == *model));
         listed && (is_alias || self.raw_ids)
+    }
+
+    /// Whether it may ask for an operation.
+    pub fn may_ask_for(&self, operation: &str) -> bool {
+        self.operations.as_ref().is_none_or(|list| list.iter().any(|name| **name == *operation))
     }
 
     /// Whose a request of this caller is, as far as its head says.
@@ -62,128 +93,128 @@ pub enum Auth {
     Keys(Box<Keyring>),
 }
 
-/// The keys that are accepted.
-#[derive(Clone)]
-pub struct Keyring {
-    pepper: hmac::Key,
-    keys: HashMap<Box<str>, (Box<[u8]>, Caller)>,
+/// Whether it is settled that the caller is who it says.
+#[must_use = "a caller is believed once its proof is checked"]
+pub(crate) enum Proof {
+    /// It is.
+    Given,
+    /// Its signature has to fit the body first.
+    Signed(Box<Signature>),
 }
 
-impl std::fmt::Debug for Keyring {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Keyring").field("keys", &self.keys.len()).finish_non_exhaustive()
-    }
-}
-
-impl Keyring {
-    /// An empty ring whose hashes are HMAC-SHA-256 under `pepper`.
-    pub fn new(pepper: &[u8]) -> Self {
-        Self { pepper: hmac::Key::new(hmac::HMAC_SHA256, pepper), keys: HashMap::new() }
+impl Proof {
+    /// The name to record by now: nobody's, before a signature was checked.
+    pub(crate) fn vouches_for<'a>(&self, caller: &'a Caller) -> &'a str {
+        match self {
+            Self::Given => &caller.name,
+            Self::Signed(_) => "",
+        }
     }
 
-    /// Adds a key by its public prefix (`oc_` and the characters up to the second `_`) and the hash of
-    /// the whole key.
-    pub fn insert(&mut self, prefix: &str, hash: Vec<u8>, caller: Caller) {
-        self.keys.insert(prefix.into(), (hash.into(), caller));
+    /// Settles it, once the body is there as it was sent.
+    pub(crate) fn check(&self, head: &Parts, sent: &[u8]) -> Result<(), Failure> {
+        match self {
+            Self::Given => Ok(()),
+            Self::Signed(signature) => signature.verify(head, sent),
+        }
     }
 
-    /// The hash under which a key is stored.
-    pub fn hash(&self, key: &str) -> Vec<u8> {
-        hmac::sign(&self.pepper, key.as_bytes()).as_ref().to_vec()
-    }
-
-    /// Whether a key would be accepted.
-    pub fn accepts(&self, key: &str) -> bool {
-        self.find(key).is_some()
-    }
-
-    fn find(&self, key: &str) -> Option<&Caller> {
-        let (hash, caller) = self.keys.get(public_prefix(key)?)?;
-        hmac::verify(&self.pepper, key.as_bytes(), hash).ok().map(|()| caller)
+    /// Settles it where no body is read here.
+    pub(crate) fn without_body(&self) -> Result<(), Failure> {
+        match self {
+            Self::Given => Ok(()),
+            Self::Signed(_) => Err(not_signed_here()),
+        }
     }
 }
 
-/// The part of a key that may be shown: `oc_` and the characters up to the second `_`.
-pub fn public_prefix(key: &str) -> Option<&str> {
-    let rest = key.strip_prefix("oc_")?;
-    let end = rest.find('_')?;
-    key.get(.."oc_".len() + end)
-}
-
-/// Finds the caller behind the credentials of a request.
-pub(crate) fn authenticate(auth: &Auth, head: &Parts) -> Result<Caller, Failure> {
-    match auth {
+/// Finds the caller behind the credentials of a request; `now` is the time since the Unix epoch.
+pub(crate) fn authenticate(auth: &Auth, head: &Parts, now: Duration) -> Result<(Caller, Proof), Failure> {
+    let ring = match auth {
         Auth::Open(caller) => {
             headers::refuse_foreign_pages(head)?;
-            Ok(caller.clone())
+            return Ok((caller.clone(), Proof::Given));
         }
-        Auth::Keys(ring) => ring
-            .find(credential(&head.headers)?)
-            .cloned()
-            .ok_or_else(|| Failure::refusal(Code::Unauthenticated, "This key is not known here.")),
+        Auth::Keys(ring) => ring,
+    };
+    let (holder, proof) = match credential(head)? {
+        Credential::Key(key) => {
+            let holder = ring.find(key, now).ok_or_else(|| {
+                Failure::refusal(Code::Unauthenticated, "This key is not known here, or it has ended.")
+            })?;
+            (holder, Proof::Given)
+        }
+        Credential::Signature(text) => signed(ring, head, text, now)?,
+    };
+    match holder.role {
+        Role::Client => Ok((holder.caller.clone(), proof)),
+        Role::Viewer | Role::Operator | Role::Admin => Err(Failure::refusal(
+            Code::Forbidden,
+            "This key administers the gateway and cannot call models; use one with role client.",
+        )),
     }
 }
 
-/// The key among the places where SDKs put one.
-fn credential(headers: &HeaderMap) -> Result<&str, Failure> {
+/// The holder of the pair that a signed request names, and the signature that is still to be checked.
+fn signed(ring: &Keyring, head: &Parts, text: &str, now: Duration) -> Result<(Arc<Holder>, Proof), Failure> {
+    if dialect_of(head.uri.path()) != Dialect::Bedrock {
+        return Err(not_signed_here());
+    }
+    let claim = signature::read(head, text, now)?;
+    let unknown =
+        || Failure::unsigned(Reason::UnknownPair, "The security token included in the request is invalid.");
+    let (holder, secret) = ring.pair(&claim.access_key_id).ok_or_else(unknown)?;
+    if !holder.is_valid(now) {
+        return Err(Failure::unsigned(
+            Reason::ExpiredPair,
+            "The security token included in the request is expired.",
+        ));
+    }
+    Ok((holder, Proof::Signed(Box::new(Signature { claim, secret }))))
+}
+
+fn not_signed_here() -> Failure {
+    Failure::refusal(
+        Code::Unauthenticated,
+        "Signed requests are taken on the Bedrock APIs (/model/…) only; send a key as `Authorization: \
+         Bearer …`.",
+    )
+}
+
+/// What a request shows.
+enum Credential<'a> {
+    /// A key.
+    Key(&'a str),
+    /// The text of an AWS authorization.
+    Signature(&'a str),
+}
+
+/// The credential among the places where SDKs put one.
+fn credential(head: &Parts) -> Result<Credential<'_>, Failure> {
+    let headers: &HeaderMap = &head.headers;
     let text = |name: &str| headers.get(name).and_then(|v| v.to_str().ok());
     if let Some(value) = headers.get(AUTHORIZATION).and_then(|v| v.to_str().ok()) {
         if let Some((scheme, token)) = value.split_once(' ')
             && scheme.eq_ignore_ascii_case("bearer")
         {
-            return Ok(token.trim());
+            return Ok(Credential::Key(token.trim()));
         }
-        if value.starts_with("AWS4-HMAC-SHA256") {
-            return Err(Failure::refusal(
-                Code::Unauthenticated,
-                "Signed requests need a minted AWS pair, which this version does not make yet; send \
-                 the key as a bearer token (AWS_BEARER_TOKEN_BEDROCK).",
-            ));
+        if value.starts_with("AWS4-") {
+            return Ok(Credential::Signature(value));
         }
     }
-    text("x-api-key").or_else(|| text("api-key")).ok_or_else(|| {
-        Failure::refusal(
-            Code::Unauthenticated,
-            "No key was sent: put it into `Authorization: Bearer …`, `x-api-key` or `api-key`.",
-        )
-    })
+    if let Some(key) = text("x-api-key").or_else(|| text("api-key")) {
+        return Ok(Credential::Key(key));
+    }
+    let presigned = head.uri.query().is_some_and(|query| query.contains("X-Amz-Signature="));
+    let message = if presigned {
+        "Presigned URLs are not taken: sign the request in its `Authorization` header."
+    } else {
+        "No key was sent: put it into `Authorization: Bearer …`, `x-api-key` or `api-key`, or sign with an \
+         AWS pair."
+    };
+    Err(Failure::refusal(Code::Unauthenticated, message))
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn ring() -> Keyring {
-        let mut ring = Keyring::new(b"pepper");
-        let caller = Caller {
-            name: "ci".into(),
-            team: "blue".into(),
-            org: "".into(),
-            models: None,
-            residency: None,
-            raw_ids: false,
-        };
-        let hash = ring.hash("oc_abc_secret");
-        ring.insert("oc_abc", hash, caller);
-        ring
-    }
-
-    fn check(header: &str, value: &str, expected: Option<&str>) {
-        let request = http::Request::builder().header(header, value).body(()).unwrap();
-        let found = authenticate(&Auth::Keys(Box::new(ring())), &request.into_parts().0);
-        assert_eq!(found.as_ref().ok().map(|c| &*c.name), expected, "{header}: {value}");
-    }
-
-    #[test]
-    fn a_key_is_accepted_wherever_sdks_put_it_and_only_whole() {
-        check("authorization", "Bearer oc_abc_secret", Some("ci"));
-        check("authorization", "bearer oc_abc_secret", Some("ci"));
-        check("x-api-key", "oc_abc_secret", Some("ci"));
-        check("api-key", "oc_abc_secret", Some("ci"));
-        for wrong in ["oc_abc_secre", "oc_abc_secrett", "oc_abc_", "oc_abc", "oc_", "", "oc_abd_secret"] {
-            check("x-api-key", wrong, None);
-        }
-        check("authorization", "AWS4-HMAC-SHA256 Credential=oc_abc_secret", None);
-        check("cookie", "oc_abc_secret", None);
-    }
-}
+mod tests;

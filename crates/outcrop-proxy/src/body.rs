@@ -93,22 +93,8 @@ impl HttpBody for Body {
     }
 }
 
-/// Reads a caller's body whole. The limit holds for the bytes after decompression as well; a body
-/// that arrives in one piece is not copied.
-pub(crate) async fn read(body: Incoming, encoding: Option<&str>, limits: &Limits) -> Result<Bytes, Failure> {
-    let raw = collect(body, limits).await?;
-    match encoding {
-        None => Ok(raw),
-        Some("gzip") => inflate(flate2::read::MultiGzDecoder::new(raw.as_ref()), limits.body_bytes_max),
-        Some("deflate") => inflate(flate2::read::ZlibDecoder::new(raw.as_ref()), limits.body_bytes_max),
-        Some(_) => Err(Failure::refusal(
-            Code::InvalidRequest,
-            "This content-encoding is not accepted; send the body plain, or as gzip or deflate.",
-        )),
-    }
-}
-
-async fn collect(mut body: Incoming, limits: &Limits) -> Result<Bytes, Failure> {
+/// Reads a caller's body whole, as it was sent; one that arrives in one piece is not copied.
+pub(crate) async fn read(mut body: Incoming, limits: &Limits) -> Result<Bytes, Failure> {
     let announced = body.size_hint().lower();
     if announced > limits.body_bytes_max as u64 {
         return Err(too_large(limits.body_bytes_max));
@@ -131,6 +117,19 @@ async fn collect(mut body: Incoming, limits: &Limits) -> Result<Bytes, Failure> 
         gathered.extend_from_slice(&data);
     }
     Ok(first.unwrap_or_else(|| gathered.freeze()))
+}
+
+/// Undoes the content encoding of a body; the limit holds for the bytes after it as well.
+pub(crate) fn decode(raw: Bytes, encoding: Option<&str>, limits: &Limits) -> Result<Bytes, Failure> {
+    match encoding {
+        None => Ok(raw),
+        Some("gzip") => inflate(flate2::read::MultiGzDecoder::new(raw.as_ref()), limits.body_bytes_max),
+        Some("deflate") => inflate(flate2::read::ZlibDecoder::new(raw.as_ref()), limits.body_bytes_max),
+        Some(_) => Err(Failure::refusal(
+            Code::InvalidRequest,
+            "This content-encoding is not accepted; send the body plain, or as gzip or deflate.",
+        )),
+    }
 }
 
 async fn next_piece(body: &mut Incoming, limits: &Limits) -> Result<Option<Bytes>, Failure> {

@@ -64,11 +64,12 @@ async fn answer(
     let snapshot = gateway.snapshot();
     let (head, body) = request.into_parts();
     let surface = Surface::find(&head.method, head.uri.path())?;
-    let caller = authenticate(&snapshot.auth, &head)?;
-    record.caller(&caller.name, snapshot.version);
+    let (caller, proof) = authenticate(&snapshot.auth, &head, unix_now())?;
+    record.caller(proof.vouches_for(&caller), snapshot.version);
     let route = match surface {
         Surface::Call(route) => route,
         Surface::Models(one) => {
+            proof.without_body()?;
             return models::models(&snapshot, &caller, one.as_deref()).map(Answered::Here);
         }
     };
@@ -76,8 +77,9 @@ async fn answer(
     let operation = promise(&snapshot, &wishes, record)?;
     foresee(gateway, head_of(&caller, &wishes, operation), record)?;
     let admission = admit(gateway)?;
-    let asked = Asked { head: &head, route: &route, wishes };
+    let asked = Asked { head: &head, route: &route, wishes, proof };
     let call = intake(gateway, &snapshot.limits, asked, body, record.deadline()).await?;
+    record.caller(&caller.name, snapshot.version);
     rate(gateway, call.attribution(&caller, &operation.name), record)?;
     let plan = plan(&snapshot, &caller, &call, operation, record)?;
     let whose = call.attribution(&caller, &operation.name);

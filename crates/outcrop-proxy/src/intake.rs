@@ -14,7 +14,7 @@ use tokio::sync::OwnedSemaphorePermit;
 use tokio::time::{Instant, timeout_at};
 
 use crate::admit::overloaded;
-use crate::authenticate::Caller;
+use crate::authenticate::{Caller, Proof};
 use crate::body;
 use crate::gateway::{Gateway, Limits};
 use crate::headers::{self, Wishes};
@@ -52,11 +52,12 @@ pub(crate) async fn intake(
     deadline: Instant,
 ) -> Result<Call, Failure> {
     let room = room(gateway, &body, limits)?;
-    let encoding = headers::content_encoding(&asked.head.headers);
-    let reading = body::read(body, encoding.as_deref(), limits);
-    let body = timeout_at(deadline, reading)
+    let sent = timeout_at(deadline, body::read(body, limits))
         .await
         .map_err(|_| Failure::deadline("the request body was still arriving"))??;
+    asked.proof.check(asked.head, &sent)?;
+    let encoding = headers::content_encoding(&asked.head.headers);
+    let body = body::decode(sent, encoding.as_deref(), limits)?;
     let mut call = open(asked.route, body, limits)?;
     call.wishes = asked.wishes;
     call.travelling = headers::travelling(&asked.head.headers);
@@ -67,6 +68,7 @@ pub(crate) async fn intake(
 
 /// What the head of a request says.
 pub(crate) struct Asked<'a> {
+    pub(crate) proof: Proof,
     pub(crate) head: &'a Parts,
     pub(crate) route: &'a Route,
     pub(crate) wishes: Wishes,

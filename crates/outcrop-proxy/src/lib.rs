@@ -35,7 +35,7 @@ mod relay;
 mod settle;
 pub mod surface;
 
-pub use authenticate::{Auth, Caller, Keyring};
+pub use authenticate::{Auth, Caller, Holder, KeyTable, Keyring, StoredKeys};
 pub use gate::Gate;
 pub use gateway::{Gateway, Limits, Snapshot, StreamLimits};
 pub use listen::{ListenLimits, serve};

@@ -43,7 +43,9 @@ pub(crate) async fn serve(
     request: Request<Incoming>,
 ) -> Response<Body> {
     let (head, body) = request.into_parts();
-    match authenticate(&gateway.snapshot().auth, &head) {
+    let known = authenticate(&gateway.snapshot().auth, &head, unix_now())
+        .and_then(|(caller, proof)| proof.without_body().map(|()| caller));
+    match known {
         Ok(caller) => answer(endpoint, gateway, caller, Request::from_parts(head, body)).await,
         Err(failure) => {
             let record = Record::open(gateway, Dialect::Mcp, Instant::now(), unix_now());

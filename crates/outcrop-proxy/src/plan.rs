@@ -43,6 +43,9 @@ pub(crate) fn plan(
     record: &mut Record,
 ) -> Result<Plan, Failure> {
     record.asked(call);
+    if !caller.may_ask_for(&operation.name) {
+        return Err(Failure::refusal(Code::Forbidden, "Your key may not ask for this operation."));
+    }
     let started = Instant::now();
     let plan = ask_policy(snapshot, caller, call, operation, record.created());
     record.decided(started.elapsed());

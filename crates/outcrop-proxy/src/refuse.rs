@@ -60,6 +60,7 @@ fn answer(id: &RequestId, dialect: Dialect, failure: &Failure) -> Response<Body>
 pub(crate) fn body_of<'a>(failure: &'a Failure, request_id: &'a str) -> ErrorBody<'a> {
     ErrorBody {
         code: failure.code,
+        reason: failure.reason,
         message: &failure.message,
         request_id,
         upstream: failure.upstream.as_deref(),

@@ -12,7 +12,7 @@ mod table;
 mod tests;
 
 use bytes::Bytes;
-use outcrop_core::failure::{Code, UpstreamError};
+use outcrop_core::failure::{Code, Reason, UpstreamError};
 
 pub use decode::{decode_error, retry_hint};
 pub use encode::encode_error;
@@ -26,6 +26,8 @@ pub(crate) use encode::{error_json, exception_frame};
 pub struct ErrorBody<'a> {
     /// Our stable code.
     pub code: Code,
+    /// Why; it names the exception where a signature is not believed.
+    pub reason: Reason,
     /// Text for the caller.
     pub message: &'a str,
     /// Our request id.

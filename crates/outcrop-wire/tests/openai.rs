@@ -235,6 +235,7 @@ fn an_error_is_written_without_an_end() {
     let mut encoder = StreamEncoder::new(Protocol::OpenAiChat, context(true));
     let error = ErrorBody {
         code: outcrop_core::Code::UpstreamFailed,
+        reason: outcrop_core::Reason::Internal,
         message: "It broke.",
         request_id: "req-1",
         upstream: None,

@@ -108,7 +108,7 @@ impl Endpoint {
 /// Reads one message whole, within its limits.
 async fn read(body: Incoming, limits: &Limits) -> Result<Bytes, Answer> {
     let limits = Limits { body_bytes_max: MESSAGE_BYTES_MAX, ..*limits };
-    match timeout(MESSAGE_TIME_MAX, body::read(body, None, &limits)).await {
+    match timeout(MESSAGE_TIME_MAX, body::read(body, &limits)).await {
         Ok(Ok(message)) => Ok(message),
         Ok(Err(Failure { code: Code::TooLarge, .. })) => {
             Err(plain(StatusCode::PAYLOAD_TOO_LARGE, "Payload Too Large: messages are at most 4 MiB"))

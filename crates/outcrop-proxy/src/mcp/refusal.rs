@@ -10,6 +10,7 @@ use serde_json::Value;
 pub(super) fn error(failure: &Failure, request_id: &str) -> ErrorData {
     let body = ErrorBody {
         code: failure.code,
+        reason: failure.reason,
         message: &failure.message,
         request_id,
         upstream: failure.upstream.as_deref(),

@@ -7,7 +7,7 @@ use std::borrow::Cow;
 
 use bytes::{Bytes, BytesMut};
 use outcrop_core::Dialect;
-use outcrop_core::failure::{Class, Code};
+use outcrop_core::failure::{Class, Code, Reason};
 use serde_json::{Value, json};
 
 use super::table::{canonical, classify};
@@ -27,7 +27,10 @@ const FRAME_KINDS: [&str; 6] = [
 
 /// The error as a whole answer: status, headers of the dialect and body.
 pub fn encode_error(dialect: Dialect, error: &ErrorBody<'_>) -> ErrorAnswer {
-    let status = status_of(error);
+    let status = match dialect {
+        Dialect::Bedrock if signature_kind(error.reason).is_some() => 403,
+        Dialect::Bedrock | Dialect::OpenAi | Dialect::Anthropic | Dialect::Mcp => status_of(error),
+    };
     let code = error.code.label().to_owned();
     let mut headers = vec![("content-type", "application/json".into()), ("x-outcrop-code", code)];
     let id = error.request_id.to_owned();
@@ -135,9 +138,10 @@ fn kind_of<'a>(dialect: Dialect, error: &ErrorBody<'a>) -> Cow<'a, str> {
             }
         }
         Some(_) => kind_of_status(dialect, status_of(error)).into(),
-        None => match error.status_override {
-            Some(status) => kind_of_override(dialect, error.code, status).into(),
-            None => kind_of_code(dialect, error.code).into(),
+        None => match (dialect, signature_kind(error.reason), error.status_override) {
+            (Dialect::Bedrock, Some(kind), _) => kind.into(),
+            (_, _, Some(status)) => kind_of_override(dialect, error.code, status).into(),
+            _ => kind_of_code(dialect, error.code).into(),
         },
     }
 }
@@ -150,6 +154,39 @@ fn kind_of_override(dialect: Dialect, code: Code, status: u16) -> &'static str {
         (Dialect::OpenAi | Dialect::Anthropic | Dialect::Bedrock | Dialect::Mcp, _) => {
             kind_of_status(dialect, status)
         }
+    }
+}
+
+/// AWS's names for a signature that is not believed; all of them are 403 and known to the SDKs.
+fn signature_kind(reason: Reason) -> Option<&'static str> {
+    match reason {
+        Reason::UnknownPair => Some("UnrecognizedClientException"),
+        Reason::ExpiredPair => Some("ExpiredTokenException"),
+        Reason::MalformedSignature => Some("IncompleteSignatureException"),
+        Reason::WrongSignature => Some("InvalidSignatureException"),
+        Reason::Dns
+        | Reason::Connect
+        | Reason::Tls
+        | Reason::NoCredentials
+        | Reason::CredentialsRefused
+        | Reason::Reset
+        | Reason::Timeout
+        | Reason::Stalled
+        | Reason::Truncated
+        | Reason::Garbled
+        | Reason::Oversized
+        | Reason::Throttled
+        | Reason::Unavailable
+        | Reason::ModelNotReady
+        | Reason::Internal
+        | Reason::ModelError
+        | Reason::BadRequest
+        | Reason::NotFound
+        | Reason::Forbidden
+        | Reason::ToolError
+        | Reason::Inexpressible
+        | Reason::CallerGone
+        | Reason::Policy => None,
     }
 }
 

@@ -66,7 +66,8 @@ fn upstream(protocol: Protocol, status: u16, kind: &str) -> UpstreamError {
 }
 
 fn body(code: Code, upstream: Option<&UpstreamError>) -> ErrorBody<'_> {
-    ErrorBody { code, message: "Own words.", request_id: "req-1", upstream, status_override: None }
+    let message = "Own words.";
+    ErrorBody { code, reason: Reason::Policy, message, request_id: "req-1", upstream, status_override: None }
 }
 
 #[test]
@@ -354,4 +355,20 @@ fn a_budget_refusal_can_be_a_429_in_every_dialect() {
     let upstream = upstream(Protocol::OpenAiChat, 402, "insufficient_quota");
     let error = ErrorBody { upstream: Some(&upstream), ..refused };
     assert_eq!(encode_error(Dialect::OpenAi, &error).status, 402);
+}
+
+#[test]
+fn a_signature_that_is_not_believed_has_the_name_that_aws_gives_it() {
+    for (reason, name) in [
+        (Reason::UnknownPair, "UnrecognizedClientException"),
+        (Reason::ExpiredPair, "ExpiredTokenException"),
+        (Reason::MalformedSignature, "IncompleteSignatureException"),
+        (Reason::WrongSignature, "InvalidSignatureException"),
+    ] {
+        let body = ErrorBody { reason, ..body(Code::Unauthenticated, None) };
+        let answer = encode_error(Dialect::Bedrock, &body);
+        let typed = ("x-amzn-errortype", name.to_owned());
+        assert!(answer.status == 403 && answer.headers.contains(&typed), "{answer:?}");
+        assert_eq!(encode_error(Dialect::OpenAi, &body).status, 401);
+    }
 }

@@ -131,15 +131,7 @@ pub(super) struct Answer {
 
 pub(super) fn caller(name: &str) -> Caller {
     let models: Option<Arc<[Box<str>]>> = (name == "poor").then(|| Arc::from([Box::from("nova")]));
-    let none: Arc<str> = Arc::from("");
-    Caller {
-        name: Arc::from(name),
-        team: Arc::clone(&none),
-        org: none,
-        models,
-        residency: None,
-        raw_ids: false,
-    }
+    Caller { models, ..Caller::named(name) }
 }
 
 fn gateway(behind: SocketAddr, limits: Limits, tasks: &TaskTracker) -> Gateway {

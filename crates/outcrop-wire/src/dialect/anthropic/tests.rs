@@ -108,6 +108,7 @@ fn a_failed_stream_has_an_error_and_no_finish() {
     }
     let body = crate::ErrorBody {
         code: outcrop_core::Code::UpstreamFailed,
+        reason: outcrop_core::Reason::Internal,
         message: "cut",
         request_id: "r",
         upstream: None,

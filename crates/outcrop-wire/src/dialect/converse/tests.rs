@@ -170,6 +170,7 @@ fn a_failed_stream_has_an_exception_and_no_finish() {
     }
     let body = crate::ErrorBody {
         code: outcrop_core::Code::UpstreamFailed,
+        reason: outcrop_core::Reason::Internal,
         message: "cut",
         request_id: "r",
         upstream: None,

@@ -106,6 +106,7 @@ fn a_timeout_inside_a_stream_is_an_exception_frame() {
     };
     let body = crate::ErrorBody {
         code: outcrop_core::Code::UpstreamFailed,
+        reason: outcrop_core::Reason::Internal,
         message: "cut",
         request_id: "r",
         upstream: Some(&upstream),
