@@ -76,9 +76,9 @@ def start_gateway(
     """Starts further gateways: `start_gateway("name", tls=certificates)`."""
     started: list[Gateway] = []
 
-    def start(name: str, tls: Certificates | None = None) -> Gateway:
+    def start(name: str, tls: Certificates | None = None, **settings: Any) -> Gateway:
         ports = GatewayPorts(*free_ports(2))
-        file = configuration(ports, lab_process.at, everything.url, binary, tls)
+        file = configuration(ports, lab_process.at, everything.url, binary, tls, **settings)
         started.append(Gateway(binary, ports, file, work / name, tls=tls is not None))
         return started[-1]
 

@@ -5,13 +5,16 @@
 //! path: the data plane never waits for it (I-4), and the admin listener runs on its own thread.
 #![cfg_attr(test, allow(clippy::unwrap_used, clippy::panic, reason = "tests stop at the first surprise"))]
 
+pub mod access;
 mod exposition;
+mod keys;
 mod listen;
 mod local;
 mod refusal;
 mod routes;
 pub mod view;
 
+pub use keys::{Keys, keys};
 pub use listen::{Listener, serve, serve_until};
 pub use local::Door;
 pub use routes::router;

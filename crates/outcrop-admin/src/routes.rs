@@ -14,7 +14,7 @@ use serde_json::json;
 use crate::local::Door;
 use crate::refusal::refuse;
 use crate::view::View;
-use crate::{exposition, local};
+use crate::{access, exposition, local};
 
 type Shared = State<Arc<dyn View>>;
 
@@ -30,10 +30,13 @@ const INDEX: &str = "Outcrop admin\n\n\
     /admin/v1/targets               targets and their health\n\
     /admin/v1/balance               what was spent, pending, unknown\n\
     /admin/v1/decisions?limit=N     newest decision records\n\
-    /admin/v1/decisions/{id}        the record of one request (x-outcrop-request-id)\n";
+    /admin/v1/decisions/{id}        the record of one request (x-outcrop-request-id)\n\
+    /admin/v1/keys                  keys: GET lists, POST makes one\n\
+    /admin/v1/keys/{prefix}         DELETE revokes\n";
 
 /// The admin listener's routes over `view` and what `more` adds, for requests that come in by `door`.
 pub fn router(view: Arc<dyn View>, more: Router, door: Door) -> Router {
+    let checked = middleware::from_fn_with_state(Arc::clone(&view), access::check);
     Router::new()
         .route("/", get(|| async { INDEX }))
         .route("/healthz", get(|| async { "ok\n" }))
@@ -47,6 +50,7 @@ pub fn router(view: Arc<dyn View>, more: Router, door: Door) -> Router {
         .with_state(view)
         .merge(more)
         .fallback(unknown)
+        .layer(checked)
         .layer(middleware::from_fn(local::only))
         .layer(Extension(door))
 }

@@ -6,10 +6,19 @@ use outcrop_core::decision::Decision;
 use outcrop_core::path::PathKind;
 use outcrop_policy::book::Balance;
 use outcrop_policy::health::TargetHealth;
+use outcrop_store::Administrator;
 use serde::Serialize;
 
 /// What the gateway shows of itself. All calls return at once.
 pub trait View: Send + Sync + 'static {
+    /// Whether the network door asks for keys.
+    fn asks_for_keys(&self) -> bool {
+        false
+    }
+    /// The holder of this whole key, whatever its role.
+    fn administrator(&self, _key: &str) -> Option<Administrator> {
+        None
+    }
     /// Whether requests can be served.
     fn readiness(&self) -> Readiness;
     /// The configured paths.

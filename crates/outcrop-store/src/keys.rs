@@ -20,11 +20,13 @@ use crate::Documents;
 
 pub use desk::{DeskError, KeyDesk};
 pub use grant::Administrator;
-pub use mint::{Minted, Wanted, expiry};
-pub use pepper::{PEPPER_BYTES_MIN, Pepper, public_prefix};
+pub use mint::{Minted, Wanted, end, expiry};
+pub use pepper::{PEPPER_BYTES_MIN, Pepper, from_hex, public_prefix, to_hex};
 
 /// Kind of the register's documents that hold a key.
 pub const KIND: &str = "key";
+/// Kind of the document that says that the first admin key was made.
+const FIRST: &str = "first_admin";
 /// Most keys that are kept, revoked ones included.
 pub const KEYS_MAX: usize = 10_000;
 /// How long the record of a revoked or expired key is kept, in hours: 90 days.

@@ -4,6 +4,7 @@
 //! A file is taken whole or not at all. Every problem names its line, its column and the way out.
 
 pub mod check;
+mod keys;
 mod models;
 mod paths;
 pub(crate) mod prices;
@@ -15,6 +16,7 @@ mod text;
 mod units;
 
 pub use check::{Checked, Listen, TlsFiles, check};
+pub use keys::Keeping;
 pub use problem::{Problem, Problems};
 
 use std::path::{Path, PathBuf};
@@ -58,7 +60,7 @@ pub fn schema() -> serde_json::Value {
 /// Reads a pepper from its file, as `[auth] pepper = "file:…"` does.
 pub(crate) fn pepper(file: &Path) -> Result<String, String> {
     let text = text::resolve(format!("file:{}", file.display()))?;
-    if text.len() < check::PEPPER_BYTES_MIN {
+    if text.len() < outcrop_store::keys::PEPPER_BYTES_MIN {
         return Err(format!("{}: the pepper must have at least 32 characters", file.display()));
     }
     Ok(text)

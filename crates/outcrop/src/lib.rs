@@ -13,6 +13,7 @@
 )]
 
 mod admin;
+mod authority;
 mod check;
 pub mod cli;
 mod clock;
@@ -25,5 +26,6 @@ pub mod operator;
 mod reload;
 pub mod serve;
 pub mod snapshot;
+mod store;
 mod tls;
 mod view;

@@ -39,6 +39,11 @@ pub struct Options {
 }
 
 impl Options {
+    /// The configuration file of that gateway.
+    pub fn config(&self) -> &Path {
+        &self.config
+    }
+
     /// The socket of that gateway.
     pub fn socket(&self) -> PathBuf {
         self.socket.clone().unwrap_or_else(|| config::operator_socket_of(&self.config))

@@ -13,13 +13,19 @@ use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
 
+use crate::authority::Authority;
 use crate::{config, snapshot};
 
 /// A change is taken up once the file has been quiet for this long.
 const QUIET: Duration = Duration::from_millis(200);
 
 /// Reloads until `stop` is cancelled.
-pub(crate) async fn watch(gateway: Arc<Gateway>, file: PathBuf, stop: CancellationToken) {
+pub(crate) async fn watch(
+    gateway: Arc<Gateway>,
+    authority: Authority,
+    file: PathBuf,
+    stop: CancellationToken,
+) {
     let changed = Arc::new(Notify::new());
     // The watcher works as long as it is held.
     let _watcher = match watcher(&file, Arc::clone(&changed)) {
@@ -39,7 +45,7 @@ pub(crate) async fn watch(gateway: Arc<Gateway>, file: PathBuf, stop: Cancellati
             () = changed.notified() => {}
             received = hangup.recv() => if received.is_none() { return },
         }
-        reload(&gateway, &file);
+        reload(&gateway, &authority, &file);
     }
 }
 
@@ -65,13 +71,16 @@ fn watcher(file: &Path, changed: Arc<Notify>) -> notify_debouncer_full::notify::
 }
 
 /// Puts the file in force, or keeps what is and says why.
-pub(crate) fn reload(gateway: &Arc<Gateway>, file: &Path) {
-    let checked = match config::load(file) {
+pub(crate) fn reload(gateway: &Arc<Gateway>, authority: &Authority, file: &Path) {
+    let mut checked = match config::load(file) {
         Ok(checked) => checked,
         Err(problems) => {
             return tracing::error!(%problems, "reload refused; the former configuration stays in force");
         }
     };
+    if let Err(cause) = authority.complete(&mut checked.auth) {
+        return tracing::error!(cause, "reload refused; the former configuration stays in force");
+    }
     let before = gateway.snapshot();
     let version = before.version + 1;
     match snapshot::build(&checked, version, Some(&before.upstreams), &gateway.background) {

@@ -8,8 +8,11 @@ use std::process::ExitCode;
 use std::sync::Arc;
 use std::time::Duration;
 
+use outcrop_admin::Keys;
 use outcrop_proxy::{Gateway, ListenLimits, Metrics};
+use outcrop_store::keys::DeskError;
 use prometheus_client::registry::Registry;
+use secrecy::ExposeSecret;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::task::JoinHandle;
 use tokio_rustls::TlsAcceptor;
@@ -17,10 +20,12 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use crate::admin::{Socket, SocketError, Sockets};
+use crate::authority::Authority;
 use crate::cli::{EX_UNAVAILABLE, refuse};
+use crate::clock::wall;
 use crate::config::Checked;
 use crate::view::GatewayView;
-use crate::{admin, config, logging, reload, snapshot, tls};
+use crate::{admin, config, logging, reload, snapshot, store, tls};
 
 /// Why a gateway does not start.
 #[derive(Debug, thiserror::Error)]
@@ -36,6 +41,12 @@ pub enum StartError {
     /// The operator's socket cannot be had.
     #[error(transparent)]
     Socket(#[from] SocketError),
+    /// The store cannot be opened.
+    #[error(transparent)]
+    Store(#[from] outcrop_store::StoreError),
+    /// There is no pepper for the keys.
+    #[error("{0}")]
+    Keys(String),
     /// The certificate cannot be used.
     #[error("TLS: {0}")]
     Tls(String),
@@ -65,6 +76,9 @@ pub fn run(checked: &Checked, file: &Path) -> ExitCode {
         };
         if checked.open {
             tracing::warn!("auth is open: everybody who reaches the loopback listener may spend money");
+        }
+        if let Err(error) = running.show_first_admin().await {
+            tracing::error!(%error, "the first admin key was not made; the operator's socket works without");
         }
         tracing::info!(data = %running.data, admin = %running.admin, "serving");
         // Not inside the macro: a field is only evaluated when its line is logged.
@@ -101,6 +115,7 @@ pub struct Running {
     pub admin: SocketAddr,
     /// What the exchanges share.
     pub gateway: Arc<Gateway>,
+    authority: Authority,
     drain: CancellationToken,
     stop_admin: CancellationToken,
     serving: JoinHandle<bool>,
@@ -117,14 +132,18 @@ impl Running {
             Some(files) => Some(tls::acceptor(files).map_err(StartError::Tls)?),
             None => None,
         };
-        let (gateway, registry) = gateway(checked)?;
+        let authority = Authority::establish(checked, store::open(checked)?)
+            .map_err(|error| StartError::Keys(error.to_string()))?;
+        let (gateway, registry) = gateway(checked, &authority)?;
         let (drain, stop_admin) = (CancellationToken::new(), CancellationToken::new());
         let (data_address, admin_address) = (data.local_addr()?, admin.local_addr()?);
         let view = Arc::new(GatewayView { gateway: Arc::clone(&gateway), registry, drain: drain.clone() });
         let sockets = Sockets { network: admin, operator };
-        let admin_thread = admin::start(sockets, view, axum::Router::new(), stop_admin.clone())?;
+        let admin_thread = admin::start(sockets, view, more(&authority), stop_admin.clone())?;
+        gateway.background.spawn(authority.clone().follow(drain.clone()));
         if let Some(file) = file {
-            gateway.background.spawn(reload::watch(Arc::clone(&gateway), file, drain.clone()));
+            let reloading = reload::watch(Arc::clone(&gateway), authority.clone(), file, drain.clone());
+            gateway.background.spawn(reloading);
         }
         let door = Door { acceptor, limits: checked.listen.limits, drain: drain.clone() };
         let serving = door.open(data, &gateway)?;
@@ -132,11 +151,24 @@ impl Running {
             data: data_address,
             admin: admin_address,
             gateway,
+            authority,
             drain,
             stop_admin,
             serving,
             admin_thread,
         })
+    }
+
+    /// Makes the first admin key where there has never been one, and shows it: on the terminal, this
+    /// once, and in no log.
+    async fn show_first_admin(&self) -> Result<(), DeskError> {
+        if let Some(minted) = self.authority.first_admin().await? {
+            anstream::eprintln!(
+                "The first admin key, shown this once; it administers and calls no models:\n{}",
+                minted.key.expose_secret()
+            );
+        }
+        Ok(())
     }
 
     /// Finishes what runs and ends. Returns whether everything finished in time.
@@ -174,11 +206,18 @@ fn operator_socket(named: Option<&Path>, file: Option<&Path>) -> Result<Option<S
     }
 }
 
-fn gateway(checked: &Checked) -> Result<(Arc<Gateway>, Registry), StartError> {
+/// The routes of the operator's API that change something.
+fn more(authority: &Authority) -> axum::Router {
+    let keys = Keys { desk: authority.desk(), is_kept: authority.is_kept(), now: wall };
+    outcrop_admin::keys(keys)
+}
+
+fn gateway(checked: &Checked, authority: &Authority) -> Result<(Arc<Gateway>, Registry), StartError> {
     let mut registry = Registry::with_prefix("outcrop");
     let metrics = Metrics::register(&mut registry);
     let background = TaskTracker::new();
-    let first = snapshot::build(checked, 1, None, &background)?;
+    let mut first = snapshot::build(checked, 1, None, &background)?;
+    authority.complete(&mut first.auth).map_err(StartError::Keys)?;
     let gateway = Gateway::new(first, metrics, checked.inflight_max, background);
     Ok((Arc::new(gateway), registry))
 }

@@ -1,16 +1,20 @@
 //! What the admin listener sees of the gateway.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use outcrop_admin::{PathView, Readiness, TargetView, View};
 use outcrop_core::TargetId;
 use outcrop_core::decision::Decision;
 use outcrop_policy::book::Balance;
 use outcrop_policy::route::target_name;
-use outcrop_proxy::{Gateway, Snapshot};
+use outcrop_proxy::{Auth, Gateway, Snapshot};
+use outcrop_store::Administrator;
 use prometheus_client::registry::Registry;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
+
+use crate::clock::wall;
 
 /// The gateway as the admin listener sees it.
 pub(crate) struct GatewayView {
@@ -46,6 +50,18 @@ impl GatewayView {
 }
 
 impl View for GatewayView {
+    fn asks_for_keys(&self) -> bool {
+        matches!(self.gateway.snapshot().auth, Auth::Keys(_))
+    }
+
+    fn administrator(&self, key: &str) -> Option<Administrator> {
+        let now = Duration::try_from(wall().as_duration()).unwrap_or_default();
+        match &self.gateway.snapshot().auth {
+            Auth::Open(_) => None,
+            Auth::Keys(ring) => ring.find(key, now).map(|holder| holder.administrator()),
+        }
+    }
+
     fn readiness(&self) -> Readiness {
         let snapshot = self.gateway.snapshot();
         let targets = self.all_targets(&snapshot);

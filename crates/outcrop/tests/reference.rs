@@ -18,8 +18,7 @@ then the log says why. The `[listen]` table and the limits on connections and re
 Any string can come from the environment (`\"${NAME}\"`) or from a file (`\"file:/run/secrets/x\"`, a final newline is cut). Unknown keys are errors. Secrets are
 never shown in logs, records or error messages.
 
-Keys: `head -c 32 /dev/urandom | base64 > pepper` once, then `outcrop key new --pepper-file pepper --name ci` prints a key and the `[[key]]` row to add; the file
-holds only its hash (HMAC-SHA-256 under the pepper).
+Keys are made while the gateway runs, or as rows of this file: [keys.md](keys.md).
 
 This page is made from the code (`crates/outcrop/src/config/raw.rs`).
 ";

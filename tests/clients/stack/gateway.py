@@ -83,7 +83,8 @@ def _mcp(name: str, tool: str, **way: object) -> str:
 
 
 def configuration(
-    ports: GatewayPorts, lab: upstream.Addresses, everything_url: str, binary: Path, tls: Certificates | None
+    ports: GatewayPorts, lab: upstream.Addresses, everything_url: str, binary: Path, tls: Certificates | None,
+    auth: dict[str, object] | None = None, more: str = "",
 ) -> str:
     """The whole configuration file."""
     pair = {"keys_env": ["LAB_AWS_ID", "LAB_AWS_SECRET"]}
@@ -93,7 +94,7 @@ def configuration(
     mapped = {"arguments": {"message": "${last_user_text}"}, "result": {"text": "/content/0/text"}}
     parts = [
         _table("[listen]", **listen),
-        _table("[auth]", mode="open"),
+        _table("[auth]", **(auth or {"mode": "open"})),
         _bedrock("fra", "eu-central-1", lab.fra, pair),
         _bedrock("dub", "eu-west-1", lab.dub, pair),
         _bedrock("fra-bearer", "eu-central-1", lab.fra, {"bearer_env": "LAB_BEARER"}),
@@ -109,7 +110,7 @@ def configuration(
     for model, prices in PRICES.items():
         parts.append(_table("[[price]]", model=model, **prices))
     parts.append(_table("[[rate]]", scope="model:limited+user:*", limit="1 requests/h"))
-    return "\n".join(parts)
+    return "\n".join([*parts, more])
 
 
 class Gateway:
@@ -118,10 +119,11 @@ class Gateway:
     def __init__(self, binary: Path, ports: GatewayPorts, file: str, work: Path, tls: bool = False) -> None:
         self.base = f"{'https' if tls else 'http'}://127.0.0.1:{ports.data}"
         self.admin = f"http://127.0.0.1:{ports.admin}"
+        self.binary = binary
+        self.config = work / "outcrop.toml"
         work.mkdir(parents=True, exist_ok=True)
-        config = work / "outcrop.toml"
-        config.write_text(file)
-        self._child = Child("outcrop serve", [binary, "serve", "--config", config], work / "gateway.log", ENVIRONMENT)
+        self.config.write_text(file)
+        self._child = Child("outcrop serve", [binary, "serve", "--config", self.config], work / "gateway.log", ENVIRONMENT)
         self._child.wait_until(lambda: answers_ok(f"{self.admin}/readyz"))
 
     def alive(self) -> bool:

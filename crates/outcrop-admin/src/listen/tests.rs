@@ -111,12 +111,12 @@ async fn the_operators_socket_asks_for_no_name_and_says_which_door_it_is() {
     let file = folder.path().join("socket");
     let listener = UnixListener::bind(&file).unwrap();
     let which = |Extension(door): Extension<Door>| async move { format!("{door:?}") };
-    let more = Router::new().route("/which", axum::routing::get(which));
+    let more = Router::new().route("/admin/v1/keys", axum::routing::get(which));
     let mut tasks = JoinSet::new();
     let router = router(Arc::new(Nothing), more, Door::Operator);
     tasks.spawn(within(LIMITS, listener, router, std::future::pending()));
     let mut stream = UnixStream::connect(&file).await.unwrap();
-    let head = "GET /which HTTP/1.1\r\nhost: outcrop.example\r\nconnection: close\r\n\r\n";
+    let head = "GET /admin/v1/keys HTTP/1.1\r\nhost: outcrop.example\r\nconnection: close\r\n\r\n";
     stream.write_all(head.as_bytes()).await.unwrap();
     let mut answer = String::new();
     stream.read_to_string(&mut answer).await.unwrap();

@@ -4,7 +4,7 @@ use jiff::{SignedDuration, Timestamp};
 use outcrop_core::Role;
 
 use super::mint::{Minted, Wanted, mint};
-use super::{Administrator, ENDED_KEPT_HOURS, KEYS_MAX, KIND, KeyRecord, Pepper, read_all};
+use super::{Administrator, ENDED_KEPT_HOURS, FIRST, KEYS_MAX, KIND, KeyRecord, Pepper, read_all};
 use crate::{Register, StoreError};
 
 /// Why a key is not made or revoked.
@@ -76,10 +76,19 @@ impl KeyDesk {
         Ok(record)
     }
 
-    /// Whether some key may administer everything there is.
-    pub fn has_admin(&self, now: Timestamp) -> bool {
-        let (records, _) = read_all(&self.register.documents());
-        records.iter().any(|key| key.role == Role::Admin && key.manages.is_empty() && key.is_active(now))
+    /// Makes the first admin key, if there has never been one. What says so is durable before anybody
+    /// sees the key, so that no crash makes a second one.
+    pub async fn first_admin(&self, now: Timestamp) -> Result<Option<Minted>, DeskError> {
+        let documents = self.register.documents();
+        let (records, unreadable) = read_all(&documents);
+        let had_one = records.iter().any(|key| key.role == Role::Admin) || !unreadable.is_empty();
+        if had_one || documents.of(FIRST).next().is_some() {
+            return Ok(None);
+        }
+        let by = Administrator::of_the_machine("first start");
+        let minted = self.mint(&by, &Wanted::named("admin", Role::Admin), now).await?;
+        self.register.put(FIRST, &minted.record.prefix, "{}").await?;
+        Ok(Some(minted))
     }
 
     async fn put(&self, record: &KeyRecord) -> Result<(), DeskError> {

@@ -190,14 +190,16 @@ fn random<const N: usize>() -> Result<[u8; N], String> {
 /// When a key ends: after `90d` or `12h`, on `2027-01-31`, or at `2027-01-31T12:00:00Z`.
 pub fn expiry(text: &str, now: Timestamp) -> Result<Timestamp, String> {
     let refused = || format!("`{text}` is no end of a key; write 90d, 2027-01-31 or 2027-01-31T12:00:00Z");
-    let at_midnight = |day: jiff::civil::Date| day.to_zoned(TimeZone::UTC).ok().map(|z| z.timestamp());
     let after = |span: Span| {
         let length = span.to_duration(SpanRelativeTo::days_are_24_hours()).ok()?;
         now.checked_add(length).ok()
     };
-    let end = (text.parse().ok())
-        .or_else(|| text.parse().ok().and_then(at_midnight))
-        .or_else(|| text.parse().ok().and_then(after))
-        .ok_or_else(refused)?;
-    if end <= now { Err(format!("`{text}` is not in the future")) } else { Ok(end) }
+    let at = end(text).or_else(|| text.parse().ok().and_then(after)).ok_or_else(refused)?;
+    if at <= now { Err(format!("`{text}` is not in the future")) } else { Ok(at) }
+}
+
+/// A day, which ends a key as it begins in UTC, or an instant.
+pub fn end(text: &str) -> Option<Timestamp> {
+    let at_midnight = |day: jiff::civil::Date| day.to_zoned(TimeZone::UTC).ok().map(|z| z.timestamp());
+    text.parse().ok().or_else(|| text.parse().ok().and_then(at_midnight))
 }

@@ -40,6 +40,11 @@ impl Pepper {
         hmac::verify(&self.0, key.as_bytes(), hash).is_ok()
     }
 
+    /// Whether this is the same secret.
+    pub fn is(&self, other: &Self) -> bool {
+        self.knows("", &other.hash(""))
+    }
+
     /// The secret that belongs to an access key id.
     pub fn pair_secret(&self, access_key_id: &str) -> SecretString {
         let mut context = hmac::Context::with_key(&self.0);
@@ -58,7 +63,7 @@ pub fn public_prefix(key: &str) -> Option<&str> {
 }
 
 /// Bytes as lower-case hex digits.
-pub(super) fn to_hex(bytes: &[u8]) -> String {
+pub fn to_hex(bytes: &[u8]) -> String {
     use fmt::Write;
     bytes.iter().fold(String::with_capacity(bytes.len() * 2), |mut text, byte| {
         // Writing into a string cannot fail.
@@ -68,7 +73,7 @@ pub(super) fn to_hex(bytes: &[u8]) -> String {
 }
 
 /// The 32 bytes of 64 hex digits.
-pub(super) fn from_hex(text: &str) -> Option<Vec<u8>> {
+pub fn from_hex(text: &str) -> Option<Vec<u8>> {
     if text.len() != 64 || !text.bytes().all(|b| b.is_ascii_hexdigit()) {
         return None;
     }

@@ -117,9 +117,18 @@ async fn an_operator_makes_and_revokes_no_admin() {
     assert!(matches!(made, Err(DeskError::Forbidden(_))), "{made:?}");
     let revoked = desk.revoke(&holder(&operator), &admin.prefix, now()).await;
     assert!(matches!(revoked, Err(DeskError::Forbidden(_))), "{revoked:?}");
-    assert!(desk.has_admin(now()));
-    desk.revoke(&root(), &admin.prefix, now()).await.unwrap();
-    assert!(!desk.has_admin(now()));
+}
+
+#[tokio::test]
+async fn the_first_admin_key_is_made_once() {
+    let desk = desk();
+    let first = desk.first_admin(now()).await.unwrap().unwrap().record;
+    assert!(first.role == Role::Admin && first.is_active(now()));
+    desk.revoke(&root(), &first.prefix, now()).await.unwrap();
+    assert!(desk.first_admin(now()).await.unwrap().is_none());
+    let much_later = now() + jiff::SignedDuration::from_hours(ENDED_KEPT_HOURS + 1);
+    desk.mint(&root(), &Wanted::named("ci", Role::Client), much_later).await.unwrap();
+    assert!(desk.first_admin(much_later).await.unwrap().is_none(), "its record is forgotten, it is not");
 }
 
 #[tokio::test]

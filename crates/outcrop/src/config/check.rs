@@ -7,11 +7,11 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use outcrop_policy::{RateSpec, Routes};
-use outcrop_proxy::{Auth, Caller, Keyring, Limits, ListenLimits, StreamLimits};
+use outcrop_proxy::{Auth, Limits, ListenLimits, StreamLimits};
 use outcrop_upstream::PathSpec;
-use secrecy::ExposeSecret;
 use toml::Spanned;
 
+use super::keys::{self, Keeping};
 use super::problem::Found;
 use super::scopes::Names;
 use super::text::Text;
@@ -24,6 +24,8 @@ pub struct Checked {
     pub listen: Listen,
     /// Who may call.
     pub auth: Auth,
+    /// Where documents (keys, stops, flags) are kept; taken at start only.
+    pub keeping: Keeping,
     /// Whether everybody may.
     pub open: bool,
     /// Limits on requests.
@@ -92,7 +94,8 @@ impl Findings {
 pub fn check(raw: &raw::Config) -> Result<Checked, Vec<Found>> {
     let mut findings = Findings::default();
     let listen = listen(raw, &mut findings);
-    let (auth, open) = auth(raw, &listen, &mut findings);
+    let keeping = keys::keeping(raw);
+    let (auth, open) = keys::auth(raw, &listen, &keeping, &mut findings);
     let paths = paths::paths(&raw.path, &mut findings);
     let routes = models::routes(raw, &paths, open, &mut findings);
     let rates = rates::rates(&raw.rate, Names { raw, routes: &routes }, &mut findings);
@@ -101,6 +104,7 @@ pub fn check(raw: &raw::Config) -> Result<Checked, Vec<Found>> {
     let checked = Checked {
         listen,
         auth,
+        keeping,
         open,
         limits: Limits {
             body_bytes_max: at_least_one(
@@ -147,8 +151,8 @@ fn listen(raw: &raw::Config, findings: &mut Findings) -> Listen {
     if let Some(text) = raw.listen.admin.as_ref().filter(|_| !admin.ip().is_loopback()) {
         findings.add(
             text.span(),
-            "the admin listener has no authentication, so it must be on loopback",
-            "use 127.0.0.1 and reach it through a tunnel or a proxy that authenticates",
+            "the admin listener has no TLS, so it must be on loopback",
+            "use 127.0.0.1 and reach it through a tunnel or a proxy that speaks TLS",
         );
     }
     let tls = match (&raw.listen.tls_cert, &raw.listen.tls_key) {
@@ -174,101 +178,6 @@ fn listen(raw: &raw::Config, findings: &mut Findings) -> Listen {
     };
     let operator = raw.listen.operator.as_ref().map(|path| path.0.clone().into());
     Listen { data, admin, operator, tls, limits }
-}
-
-fn auth(raw: &raw::Config, listen: &Listen, findings: &mut Findings) -> (Auth, bool) {
-    let mode = raw.auth.mode.as_ref();
-    if mode.is_some_and(|m| *m.get_ref() == raw::AuthMode::Open) {
-        if !listen.data.ip().is_loopback() {
-            findings.add(
-                mode.map_or(0..0, Spanned::span),
-                "`open` lets everybody spend your money, so it is for loopback listeners only",
-                "listen on 127.0.0.1, or use mode = \"keys\"",
-            );
-        }
-        let caller = Caller {
-            name: "anonymous".into(),
-            team: "".into(),
-            org: "".into(),
-            models: None,
-            residency: None,
-            raw_ids: raw.auth.raw_models.unwrap_or(true),
-        };
-        return (Auth::Open(caller), true);
-    }
-    (Auth::Keys(Box::new(keyring(raw, findings))), false)
-}
-
-/// Shortest pepper accepted, in bytes.
-pub(super) const PEPPER_BYTES_MIN: usize = 32;
-
-fn keyring(raw: &raw::Config, findings: &mut Findings) -> Keyring {
-    let at = raw.auth.mode.as_ref().map_or(0..0, Spanned::span);
-    let pepper = raw.auth.pepper.as_ref();
-    let secret = pepper.map_or("", |p| p.get_ref().0.expose_secret());
-    match pepper {
-        None => findings.add(
-            at,
-            "keys need a pepper: the secret under which their hashes are made",
-            "add `[auth] pepper = \"file:/path\"` or \"${NAME}\", or mode = \"open\" on loopback",
-        ),
-        Some(p) if secret.len() < PEPPER_BYTES_MIN => findings.add(
-            p.span(),
-            "the pepper must have at least 32 characters",
-            "make one with: head -c 32 /dev/urandom | base64",
-        ),
-        Some(_) if raw.key.is_empty() => findings.add(
-            at,
-            "there is no key, so nobody could call",
-            "make one with `outcrop key new --config FILE --name NAME` and add the row it prints",
-        ),
-        Some(_) => {}
-    }
-    let mut ring = Keyring::new(secret.as_bytes());
-    for key in &raw.key {
-        match parse_hash(key.hash.get_ref()) {
-            Some((prefix, hash)) => ring.insert(prefix, hash, caller(key, raw, findings)),
-            None => findings.add(
-                key.hash.span(),
-                "this is not a key hash",
-                "copy the row that `outcrop key new` printed",
-            ),
-        }
-    }
-    ring
-}
-
-fn caller(key: &raw::Key, raw: &raw::Config, findings: &mut Findings) -> Caller {
-    let models = key.models.as_ref().map(|models| {
-        for model in models.get_ref() {
-            if !raw.model.iter().any(|m| m.name.get_ref() == model) {
-                findings.add(
-                    models.span(),
-                    format!("there is no model `{}`", &**model),
-                    "add a [[model]] with that name, or take it off the list",
-                );
-            }
-        }
-        models.get_ref().iter().map(|m| m.0.clone().into_boxed_str()).collect()
-    });
-    Caller {
-        name: key.name.get_ref().0.as_str().into(),
-        team: key.team.as_deref().unwrap_or("").into(),
-        org: key.org.as_deref().unwrap_or("").into(),
-        models,
-        residency: key.residency,
-        raw_ids: key.raw_models.unwrap_or(false),
-    }
-}
-
-/// `oc_abc123:<64 hex digits>`: the public prefix and the hash of the whole key.
-pub(crate) fn parse_hash(text: &str) -> Option<(&str, Vec<u8>)> {
-    let (prefix, hex) = text.split_once(':')?;
-    if !prefix.starts_with("oc_") || hex.len() != 64 || !hex.is_ascii() {
-        return None;
-    }
-    let bytes = (0..64).step_by(2).map(|n| u8::from_str_radix(hex.get(n..n + 2)?, 16).ok());
-    Some((prefix, bytes.collect::<Option<Vec<u8>>>()?))
 }
 
 #[cfg(test)]

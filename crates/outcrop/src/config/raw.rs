@@ -41,7 +41,7 @@ pub struct Config {
     /// How many requests and tokens may pass in a time; see docs/limits.md.
     #[serde(default)]
     pub rate: Vec<Rate>,
-    /// Keys, made by `outcrop key new`.
+    /// Keys of the file, made by `outcrop key row`; `outcrop key new` makes them without a row here.
     #[serde(default)]
     pub key: Vec<Key>,
 }
@@ -76,11 +76,12 @@ pub struct Listen {
 #[derive(Debug, Default, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Auth {
-    /// `keys` (default): holders of a `[[key]]`. `open`: everybody, on a loopback listener only.
+    /// `keys` (default): holders of a key. `open`: everybody, on a loopback listener only.
     #[schemars(with = "Option<AuthMode>")]
     pub mode: Option<Spanned<AuthMode>>,
     /// The secret under which key hashes are made, at least 32 characters: `"${NAME}"` or
-    /// `"file:/path"`.
+    /// `"file:/path"`. Taken at start only. Default: `outcrop.pepper` beside a durable store, made at the
+    /// first start.
     #[schemars(with = "Option<String>")]
     pub pepper: Option<Spanned<Secret>>,
     /// Open mode: whether callers may name raw Bedrock ids. Default true.
@@ -416,7 +417,7 @@ pub struct Key {
     /// Name, shown in records.
     #[schemars(with = "String")]
     pub name: Spanned<Text>,
-    /// As printed by `outcrop key new`.
+    /// As printed by `outcrop key row`.
     #[schemars(with = "String")]
     pub hash: Spanned<Text>,
     /// Team: budgets, limits and stops can speak of it.
@@ -425,6 +426,9 @@ pub struct Key {
     /// Organisation, likewise.
     #[schemars(with = "Option<String>")]
     pub org: Option<Text>,
+    /// `client` (default) calls models; `viewer`, `operator` and `admin` use the operator's API instead.
+    #[schemars(with = "Option<String>")]
+    pub role: Option<outcrop_core::Role>,
     /// Aliases it may use. Default: all.
     #[schemars(with = "Option<Vec<String>>")]
     pub models: Option<Spanned<Vec<Text>>>,
@@ -433,4 +437,13 @@ pub struct Key {
     pub residency: Option<outcrop_policy::Residency>,
     /// Whether it may name raw Bedrock ids. Default false.
     pub raw_models: Option<bool>,
+    /// Operations it may ask for. Default: all.
+    #[schemars(with = "Option<Vec<String>>")]
+    pub operations: Option<Vec<Text>>,
+    /// When it ends: `2027-01-31` or `2027-01-31T12:00:00Z`. Default: never.
+    #[schemars(with = "Option<String>")]
+    pub expires: Option<Spanned<Text>>,
+    /// Status of a refusal for lack of budget: 402 (default), or 429 for clients that know no better.
+    #[schemars(with = "Option<u16>")]
+    pub budget_status: Option<Spanned<u16>>,
 }

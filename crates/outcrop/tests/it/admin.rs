@@ -29,7 +29,7 @@ async fn the_operators_socket_answers_and_goes_with_the_gateway() {
     let asking = move || outcrop::operator::call(&at, Method::GET, "/admin/v1/nothing", None);
     let asked = within("the client", tokio::task::spawn_blocking(asking)).await.unwrap();
     assert_eq!(asked.unwrap_err().exit_code(), 64, "the client of the commands understands it");
-    let House { lab, running } = house;
+    let House { lab, running, .. } = house;
     assert!(within("the drain", running.stop()).await);
     assert!(!socket.exists(), "no file is left");
     drop(lab);

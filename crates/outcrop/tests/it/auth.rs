@@ -1,6 +1,6 @@
 //! Who may call: keys where keys are asked for, and on an open gateway no web page.
 
-use outcrop_proxy::Keyring;
+use outcrop_store::keys::{Pepper, to_hex};
 use serde_json::json;
 
 use crate::{
@@ -12,20 +12,33 @@ const PEPPER: &str = "0123456789abcdef0123456789abcdef";
 /// A key without any limits, and one that may use little.
 const WIDE: &str = "oc_00a1_wide-secret";
 const NARROW: &str = "oc_00a2_narrow-secret";
+/// One that administers, one that only looks, one that has ended.
+pub(crate) const BOSS: &str = "oc_00a3_boss-secret";
+pub(crate) const EYE: &str = "oc_00a4_eye-secret";
+const PAST: &str = "oc_00a5_past-secret";
 
 /// A gateway that asks for keys.
-async fn locked() -> House {
-    let hash = |key: &str| -> String {
-        Keyring::new(PEPPER.as_bytes()).hash(key).iter().map(|byte| format!("{byte:02x}")).collect()
-    };
+pub(crate) async fn locked() -> House {
+    locked_with(String::new()).await
+}
+
+/// The same, with further lines of `[listen]`.
+pub(crate) async fn locked_with(listen: String) -> House {
+    let hash = |key: &str| to_hex(&Pepper::new(PEPPER.as_bytes()).hash(key));
     let more = format!(
         "[[key]]\nname = \"wide\"\nhash = \"oc_00a1:{}\"\nraw_models = true\n\
-         [[key]]\nname = \"narrow\"\nhash = \"oc_00a2:{}\"\nmodels = [\"any\", \"on-oai\"]\nresidency = \"eu\"\n",
+         [[key]]\nname = \"narrow\"\nhash = \"oc_00a2:{}\"\nmodels = [\"any\", \"on-oai\"]\nresidency = \"eu\"\n\
+         [[key]]\nname = \"boss\"\nhash = \"oc_00a3:{}\"\nrole = \"admin\"\n\
+         [[key]]\nname = \"eye\"\nhash = \"oc_00a4:{}\"\nrole = \"viewer\"\n\
+         [[key]]\nname = \"past\"\nhash = \"oc_00a5:{}\"\nexpires = \"2026-01-31\"\n",
         hash(WIDE),
-        hash(NARROW)
+        hash(NARROW),
+        hash(BOSS),
+        hash(EYE),
+        hash(PAST)
     );
     let auth = format!("mode = \"keys\"\npepper = \"{PEPPER}\"");
-    House::set_up(Setup { auth, more, ..Setup::default() }).await
+    House::set_up(Setup { auth, more, listen, admin_key: BOSS, ..Setup::default() }).await
 }
 
 #[tokio::test]
@@ -55,6 +68,18 @@ async fn without_a_key_nothing_is_done() {
     assert_eq!(house.get("/v1/models").await.status, 401);
     let query = house.post(&format!("/v1/chat/completions?key={WIDE}"), &[], &json!({})).await;
     assert_eq!(query.status, 401, "a key in a URL is no key");
+    assert_eq!(house.seen("fra").len(), 0);
+}
+
+#[tokio::test]
+async fn a_key_that_has_ended_and_one_that_administers_call_no_model() {
+    let house = locked().await;
+    for (key, status) in [(PAST, 401), (BOSS, 403), (EYE, 403)] {
+        for api in [Api::OpenAi, Api::Anthropic, Api::Converse] {
+            let answer = api.ask(&house, "on-fra", "hi", false, &[("x-api-key", key)]).await;
+            assert_eq!(answer.status, status, "{key}: {answer:?}");
+        }
+    }
     assert_eq!(house.seen("fra").len(), 0);
 }
 

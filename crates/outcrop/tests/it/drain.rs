@@ -34,7 +34,7 @@ async fn running_streams_are_finished() {
     for api in apis {
         streams.push((api, begun(&house, api, 60).await));
     }
-    let House { lab, running } = house;
+    let House { lab, running, .. } = house;
     let reading = async {
         for (api, stream) in streams {
             let answer = client::read(stream).await;
@@ -55,7 +55,7 @@ async fn streams_of_http2_are_finished_too() {
     let body = Api::Converse.body("on-fra", "[[tokens=60]]", true);
     let request = client::post_h2(house.data(), &Api::Converse.route("on-fra", true), &[], &body);
     let stream = within("the head", sender.send_request(request)).await.unwrap();
-    let House { lab, running } = house;
+    let House { lab, running, .. } = house;
     let (finished, answer) =
         within("the drain", async { tokio::join!(running.stop(), client::read(stream)) }).await;
     assert!(finished && Api::Converse.hear(&answer).is_complete(Api::Converse));
@@ -74,7 +74,7 @@ async fn whole_answers_are_finished() {
         client::send(address, Method::POST, "/v1/chat/completions", &headers, body).await
     });
     eventually("the call arrives", async || (!house.seen("fra").is_empty()).then_some(())).await;
-    let House { lab, running } = house;
+    let House { lab, running, .. } = house;
     assert!(within("the drain", running.stop()).await);
     let answer = asking.await.unwrap().unwrap();
     assert_eq!(Api::OpenAi.hear(&answer).text, simulated("fra", 3));
@@ -89,7 +89,7 @@ async fn no_further_connection_is_taken() {
     let idle = TcpStream::connect(house.data()).await.unwrap();
     let address = house.data();
     let admin = house.running.admin;
-    let House { lab, running } = house;
+    let House { lab, running, .. } = house;
     let meanwhile = async {
         eventually("the listener closes", async || TcpStream::connect(address).await.is_err().then_some(()))
             .await;
@@ -110,7 +110,7 @@ async fn a_drain_has_an_end() {
     house.break_path("fra", Fault::new(FaultKind::HangStream).after(5)).await;
     let mut stream = begun(&house, Api::Converse, 20).await.into_body();
     within("a piece", stream.frame()).await.unwrap().unwrap();
-    let House { lab, running } = house;
+    let House { lab, running, .. } = house;
     let finished = within("the drain", running.stop()).await;
     assert!(!finished, "what was cut is told");
     drop(lab);
@@ -121,7 +121,7 @@ async fn an_idle_gateway_stops_at_once() {
     let house = House::start().await;
     assert_eq!(Api::OpenAi.ask(&house, "on-desk", "hi", false, &[]).await.status, 200);
     let admin = house.running.admin;
-    let House { lab, running } = house;
+    let House { lab, running, .. } = house;
     assert!(within("the drain", running.stop()).await);
     assert!(TcpStream::connect(admin).await.is_err(), "the admin listener is gone as well");
     drop(lab);

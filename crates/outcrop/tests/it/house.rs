@@ -42,6 +42,8 @@ const PATIENCE: Duration = Duration::from_secs(20);
 pub(crate) struct Setup {
     /// Contents of `[auth]`.
     pub(crate) auth: String,
+    /// Key of an admin, where one is asked for.
+    pub(crate) admin_key: &'static str,
     /// Further lines of `[listen]`.
     pub(crate) listen: String,
     /// Contents of `[limits]`.
@@ -58,6 +60,7 @@ impl Default for Setup {
     fn default() -> Self {
         Self {
             auth: "mode = \"open\"".to_owned(),
+            admin_key: "",
             listen: String::new(),
             limits: String::new(),
             desk: "effect = \"read_only\"".to_owned(),
@@ -71,6 +74,7 @@ impl Default for Setup {
 pub(crate) struct House {
     pub(crate) lab: Lab,
     pub(crate) running: Running,
+    admin_key: &'static str,
 }
 
 impl House {
@@ -98,7 +102,7 @@ impl House {
         }
         (setup.adjust)(&mut checked);
         let running = Running::start(&checked, None).unwrap();
-        Self { lab, running }
+        Self { lab, running, admin_key: setup.admin_key }
     }
 
     pub(crate) fn data(&self) -> SocketAddr {
@@ -126,7 +130,14 @@ impl House {
     }
 
     pub(crate) async fn admin(&self, path: &str) -> Answer {
-        within(path, client::send(self.running.admin, Method::GET, path, &[], "")).await.unwrap()
+        self.admin_as(self.admin_key, Method::GET, path, "").await
+    }
+
+    /// Asks the operator's API with a key.
+    pub(crate) async fn admin_as(&self, key: &str, method: Method, path: &str, body: &str) -> Answer {
+        let bearer = format!("Bearer {key}");
+        let headers = [("authorization", bearer.as_str()), ("content-type", "application/json")];
+        within(path, client::send(self.running.admin, method, path, &headers, body.to_owned())).await.unwrap()
     }
 
     /// The settled decision record of an answer.

@@ -29,6 +29,7 @@ mod drain;
 mod errors;
 mod failover;
 mod hostile;
+mod keys;
 mod limits;
 mod pass_through;
 mod prices;

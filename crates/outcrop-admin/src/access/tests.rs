@@ -1,0 +1,111 @@
+//! The table is walked: each route with every role, by both doors.
+
+use axum::body::Body;
+use axum::http::Request as HttpRequest;
+use jiff::Timestamp;
+use outcrop_core::decision::Decision;
+use outcrop_core::role::ROLES;
+use outcrop_policy::book::Balance;
+use outcrop_store::{KeyDesk, Pepper, Register};
+use tower::ServiceExt;
+
+use super::*;
+use crate::{Keys, PathView, Readiness, TargetView, keys, router};
+
+/// A view that takes the name of a role for a key of that role.
+struct Named {
+    asks_for_keys: bool,
+}
+
+impl View for Named {
+    fn asks_for_keys(&self) -> bool {
+        self.asks_for_keys
+    }
+    fn administrator(&self, key: &str) -> Option<Administrator> {
+        Some(Administrator { role: Role::parse(key)?, ..Administrator::of_the_machine(key) })
+    }
+    fn readiness(&self) -> Readiness {
+        Readiness { ready: true, reasons: Vec::new(), snapshot: 1 }
+    }
+    fn paths(&self) -> Vec<PathView> {
+        Vec::new()
+    }
+    fn targets(&self) -> Vec<TargetView> {
+        Vec::new()
+    }
+    fn balance(&self) -> Balance {
+        Balance { posted_nusd: 0, pending: 0, settled: 0, suspense: 0, unpriced: 0 }
+    }
+    fn decision(&self, _: &str) -> Option<Arc<Decision>> {
+        None
+    }
+    fn decisions(&self, _: usize) -> Vec<Arc<Decision>> {
+        Vec::new()
+    }
+    fn open_metrics(&self) -> String {
+        "# EOF\n".to_owned()
+    }
+}
+
+async fn ask(asks_for_keys: bool, door: Door, method: &Method, path: &str, key: Option<&str>) -> u16 {
+    let desk = KeyDesk::new(Register::in_memory(), Pepper::new(b"pepper"));
+    let more = keys(Keys { desk: Some(desk), is_kept: true, now: || Timestamp::UNIX_EPOCH });
+    let mut request =
+        HttpRequest::builder().method(method).uri(path).header("content-type", "application/json");
+    if let Some(key) = key {
+        request = request.header("authorization", format!("Bearer {key}"));
+    }
+    let body = Body::from(r#"{"name":"ci"}"#);
+    let answer = router(Arc::new(Named { asks_for_keys }), more, door).oneshot(request.body(body).unwrap());
+    answer.await.unwrap().status().as_u16()
+}
+
+/// Past the check: the route itself answers, be it that it finds nothing.
+fn passed(status: u16, path: &str) -> bool {
+    matches!(status, 200 | 201) || (status == 404 && path.contains("{}"))
+}
+
+#[tokio::test]
+async fn each_route_needs_the_role_that_the_table_names() {
+    for (method, path, needed) in ROUTES {
+        let concrete = path.replace("{}", "nothing");
+        for role in ROLES {
+            let status = ask(true, Door::Network, method, &concrete, Some(role.label())).await;
+            match needed {
+                Some(needed) if !role.may_act_as(*needed) => {
+                    assert_eq!(status, 403, "{method} {path} {role:?}")
+                }
+                Some(_) | None => assert!(passed(status, path), "{method} {path} {role:?}: {status}"),
+            }
+        }
+        for key in [None, Some("nobody"), Some("")] {
+            let status = ask(true, Door::Network, method, &concrete, key).await;
+            let refused = needed.is_some();
+            assert_eq!(status == 401, refused, "{method} {path} {key:?}: {status}");
+            assert!(refused || passed(status, path), "{method} {path} {key:?}: {status}");
+        }
+        let by_socket = ask(true, Door::Operator, method, &concrete, None).await;
+        assert!(passed(by_socket, path), "{method} {path} by the socket: {by_socket}");
+        let open = ask(false, Door::Network, method, &concrete, None).await;
+        assert!(passed(open, path), "{method} {path} open: {open}");
+    }
+}
+
+#[tokio::test]
+async fn what_is_not_in_the_table_is_denied_even_to_an_admin() {
+    for (method, path) in [
+        (Method::DELETE, "/admin/v1/keys"),
+        (Method::PUT, "/admin/v1/keys"),
+        (Method::GET, "/admin/v1/keys/a/b"),
+        (Method::GET, "/admin/v1/keys/"),
+        (Method::GET, "/admin/v1/nothing"),
+        (Method::POST, "/healthz"),
+        (Method::GET, "//healthz"),
+        (Method::GET, "/admin/v1/decisions/"),
+    ] {
+        for door in [Door::Operator, Door::Network] {
+            assert_eq!(ask(true, door, &method, path, Some("admin")).await, 404, "{method} {path}");
+        }
+    }
+    assert_eq!(ask(true, Door::Network, &Method::HEAD, "/admin/v1/paths", None).await, 401);
+}

@@ -1,0 +1,12 @@
+//! The store that the file names, opened.
+
+use outcrop_store::{Register, StoreError};
+
+use crate::config::{Checked, Keeping};
+
+/// The register of the documents that outlive a request: keys, stops, flags.
+pub(crate) fn open(checked: &Checked) -> Result<Register, StoreError> {
+    match &checked.keeping {
+        Keeping::Memory | Keeping::Folder(_) | Keeping::Shared => Ok(Register::in_memory()),
+    }
+}
