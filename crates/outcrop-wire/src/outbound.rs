@@ -11,6 +11,7 @@ use bytes::{Bytes, BytesMut};
 use outcrop_core::{Ask, Event, Protocol, Reply};
 
 use crate::Envelope;
+use crate::dialect::guidance::capped;
 use crate::dialect::{anthropic, converse, count_tokens, foreign, invoke, mcp, openai};
 use crate::failure::ErrorBody;
 
@@ -34,14 +35,6 @@ impl TargetModel<'_> {
     /// The output limit that leaves where the caller asked for `asked`.
     pub(crate) fn limit(&self, asked: Option<u64>) -> Option<u64> {
         capped(asked.or(self.max_tokens_default), self.max_tokens_cap)
-    }
-}
-
-/// A limit under a cap; without a limit the cap is one.
-pub(crate) fn capped(limit: Option<u64>, cap: Option<u64>) -> Option<u64> {
-    match (limit, cap) {
-        (Some(limit), Some(cap)) => Some(limit.min(cap)),
-        (limit, cap) => limit.or(cap),
     }
 }
 

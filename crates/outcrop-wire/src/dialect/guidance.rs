@@ -11,7 +11,6 @@ use outcrop_core::{Chat, Protocol};
 use serde_json::{Value, json};
 
 use crate::Inexpressible;
-use crate::outbound::capped;
 
 /// Output limit where the protocol requires one and nobody set it.
 pub(crate) const MAX_TOKENS_FALLBACK: u64 = 4096;
@@ -66,6 +65,14 @@ pub(crate) fn limits(chat: &Chat, fallback: Option<u64>, cap: Option<u64>) -> Re
             return Err(Inexpressible(format!("Thinking as `{form}` has no meaning for Claude.")));
         }
     })
+}
+
+/// A limit under a cap; without a limit the cap is one.
+pub(crate) fn capped(limit: Option<u64>, cap: Option<u64>) -> Option<u64> {
+    match (limit, cap) {
+        (Some(limit), Some(cap)) => Some(limit.min(cap)),
+        (limit, cap) => limit.or(cap),
+    }
 }
 
 /// Whether Claude would refuse to think: a tool is forced, or the last answer called a tool without
