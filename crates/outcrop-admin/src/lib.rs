@@ -12,10 +12,12 @@ mod listen;
 mod local;
 mod refusal;
 mod routes;
+pub mod stops;
 pub mod view;
 
 pub use keys::{Keys, keys};
 pub use listen::{Listener, serve, serve_until};
 pub use local::Door;
 pub use routes::router;
+pub use stops::stops;
 pub use view::{PathView, Readiness, TargetView, View};

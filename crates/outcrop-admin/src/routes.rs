@@ -32,7 +32,9 @@ const INDEX: &str = "Outcrop admin\n\n\
     /admin/v1/decisions?limit=N     newest decision records\n\
     /admin/v1/decisions/{id}        the record of one request (x-outcrop-request-id)\n\
     /admin/v1/keys                  keys: GET lists, POST makes one\n\
-    /admin/v1/keys/{prefix}         DELETE revokes\n";
+    /admin/v1/keys/{prefix}         DELETE revokes\n\
+    /admin/v1/stop                  emergency stops: GET lists, POST stops\n\
+    /admin/v1/resume                POST resumes\n";
 
 /// The admin listener's routes over `view` and what `more` adds, for requests that come in by `door`.
 pub fn router(view: Arc<dyn View>, more: Router, door: Door) -> Router {

@@ -20,11 +20,12 @@ pub(crate) struct Sockets {
     pub(crate) operator: Option<Socket>,
 }
 
-/// Serves the sockets on a thread of its own until `stop` is cancelled.
+/// Serves the sockets on a thread of its own until `stop` is cancelled, and does `work` there.
 pub(crate) fn start(
     sockets: Sockets,
     view: Arc<dyn View>,
     more: Router,
+    work: impl Future<Output = ()> + Send + 'static,
     stop: CancellationToken,
 ) -> io::Result<JoinHandle<io::Result<()>>> {
     std::thread::Builder::new().name("admin".into()).spawn(move || {
@@ -33,11 +34,15 @@ pub(crate) fn start(
             let network = tokio::net::TcpListener::from_std(sockets.network)?;
             let routes = router(Arc::clone(&view), more.clone(), Door::Network);
             let network = serve_until(network, routes, stop.clone().cancelled_owned());
-            let Some(operator) = sockets.operator else { return network.await };
-            let listener = operator.listener()?;
-            let operator = serve_until(listener, router(view, more, Door::Operator), stop.cancelled_owned());
+            let routes = router(view, more, Door::Operator);
+            let stopped = stop.clone().cancelled_owned();
+            let operator = async {
+                let Some(socket) = &sockets.operator else { return Ok(()) };
+                serve_until(socket.listener()?, routes, stopped).await
+            };
             // Of two listeners the one that fails must not take the other along.
-            let (network, operator) = tokio::join!(network, operator);
+            let (network, operator, _) =
+                tokio::join!(network, operator, stop.run_until_cancelled_owned(work));
             network.and(operator)
         })
     })

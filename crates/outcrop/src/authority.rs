@@ -62,6 +62,11 @@ impl Authority {
         Some(KeyDesk::new(self.register.clone(), self.pepper.clone()?))
     }
 
+    /// The register, and whether it outlives this process.
+    pub(crate) fn register(&self) -> (Register, bool) {
+        (self.register.clone(), self.is_kept)
+    }
+
     /// Whether keys that are made outlive this process.
     pub(crate) fn is_kept(&self) -> bool {
         self.is_kept

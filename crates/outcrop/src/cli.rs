@@ -8,7 +8,7 @@ use std::process::ExitCode;
 
 use clap::{Args, Parser, Subcommand};
 
-use crate::{check, config, demo, key, lab, serve};
+use crate::{check, config, demo, key, lab, serve, stop};
 
 /// Exit code of bad input (sysexits.h `EX_USAGE`).
 pub const EX_USAGE: u8 = 64;
@@ -35,6 +35,10 @@ enum Command {
     Check(Check),
     /// Run the simulated upstreams alone.
     Lab(lab::Options),
+    /// Stop at once: everything, or one key, model, path, tool and so on.
+    Stop(stop::Stop),
+    /// Take a stop back.
+    Resume(stop::Resume),
     /// Make keys.
     #[command(subcommand)]
     Key(key::Command),
@@ -83,6 +87,8 @@ pub fn run() -> ExitCode {
         }
         Command::Check(options) => with_config(&options.file, |checked| check::run(&checked, options.json)),
         Command::Lab(options) => lab::run(&options),
+        Command::Stop(options) => stop::stop(&options),
+        Command::Resume(options) => stop::resume(&options),
         Command::Key(command) => key::run(&command),
     }
 }

@@ -1,4 +1,5 @@
-//! The wall clock, which says whether a price has begun or ended, and when keys are made and end.
+//! The wall clock, which says whether a price has begun or ended, when keys are made and end, and since
+//! when something is stopped.
 
 use std::time::{SystemTime, UNIX_EPOCH};
 
@@ -6,6 +7,13 @@ use std::time::{SystemTime, UNIX_EPOCH};
 #[expect(clippy::disallowed_methods, reason = "the one place of this crate that reads the wall clock")]
 pub(crate) fn unix() -> u64 {
     SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_secs()
+}
+
+/// Milliseconds since the Unix epoch.
+#[expect(clippy::disallowed_methods, reason = "this file is where the wall clock is read")]
+pub(crate) fn unix_ms() -> u64 {
+    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    u64::try_from(since.as_millis()).unwrap_or(u64::MAX)
 }
 
 /// This moment, to the second.

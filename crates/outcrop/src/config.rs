@@ -12,12 +12,14 @@ pub mod problem;
 mod rates;
 pub mod raw;
 mod scopes;
+mod stops;
 mod text;
 mod units;
 
 pub use check::{Checked, Listen, TlsFiles, check};
 pub use keys::Keeping;
 pub use problem::{Problem, Problems};
+pub use stops::StopRules;
 
 use std::path::{Path, PathBuf};
 
@@ -38,10 +40,14 @@ pub fn parse(name: &str, text: &str) -> Result<Checked, Problems> {
 /// Name of the operator's socket where the file names none.
 const OPERATOR_SOCKET: &str = "outcrop.sock";
 
+/// A file as the configuration `file` names it: relative to the folder of that.
+pub(crate) fn beside(file: &Path, named: &Path) -> PathBuf {
+    file.parent().unwrap_or(Path::new("")).join(named)
+}
+
 /// The operator's socket of the gateway whose configuration is `file` and names it `named`.
 pub(crate) fn operator_socket(file: &Path, named: Option<&Path>) -> PathBuf {
-    let folder = file.parent().unwrap_or(Path::new(""));
-    folder.join(named.unwrap_or(Path::new(OPERATOR_SOCKET)))
+    beside(file, named.unwrap_or(Path::new(OPERATOR_SOCKET)))
 }
 
 /// The same, from the file itself; one that cannot be read names none.

@@ -24,6 +24,8 @@ mod lab;
 mod logging;
 pub mod operator;
 mod reload;
+mod stop;
+mod stopping;
 pub mod serve;
 pub mod snapshot;
 mod store;

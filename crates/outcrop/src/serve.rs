@@ -25,7 +25,7 @@ use crate::cli::{EX_UNAVAILABLE, refuse};
 use crate::clock::wall;
 use crate::config::Checked;
 use crate::view::GatewayView;
-use crate::{admin, config, logging, reload, snapshot, store, tls};
+use crate::{admin, config, logging, reload, snapshot, stopping, store, tls};
 
 /// Why a gateway does not start.
 #[derive(Debug, thiserror::Error)]
@@ -139,7 +139,10 @@ impl Running {
         let (data_address, admin_address) = (data.local_addr()?, admin.local_addr()?);
         let view = Arc::new(GatewayView { gateway: Arc::clone(&gateway), registry, drain: drain.clone() });
         let sockets = Sockets { network: admin, operator };
-        let admin_thread = admin::start(sockets, view, more(&authority), stop_admin.clone())?;
+        let base = file.as_deref().unwrap_or(Path::new(""));
+        let (stopper, stopping) = stopping::start(&checked.stop, base, &gateway, authority.register());
+        let more = more(&authority).merge(outcrop_admin::stops(stopper));
+        let admin_thread = admin::start(sockets, view, more, stopping, stop_admin.clone())?;
         gateway.background.spawn(authority.clone().follow(drain.clone()));
         if let Some(file) = file {
             let reloading = reload::watch(Arc::clone(&gateway), authority.clone(), file, drain.clone());

@@ -69,6 +69,9 @@ impl View for GatewayView {
         if self.drain.is_cancelled() {
             reasons.push("draining: this process is about to end".to_owned());
         }
+        if let Some(stop) = self.gateway.stops.in_force().of_everything() {
+            reasons.push(format!("everything is stopped: {}", stop.reason));
+        }
         if !targets.is_empty() && !targets.iter().any(|t| t.serving) {
             reasons.push("no target serves: each failed its last attempts".to_owned());
         }
@@ -115,6 +118,7 @@ impl View for GatewayView {
         for path in self.paths() {
             self.gateway.metrics.path_health(&path.name, path.serving, path.targets);
         }
+        self.gateway.metrics.stops_in_force(&self.gateway.stops.in_force());
         let mut text = String::new();
         // Writing into a string cannot fail.
         let _ = prometheus_client::encoding::text::encode(&mut text, &self.registry);

@@ -10,7 +10,8 @@ use outcrop_store::{KeyDesk, Pepper, Register};
 use tower::ServiceExt;
 
 use super::*;
-use crate::{Keys, PathView, Readiness, TargetView, keys, router};
+use crate::stops::{Answering, ResumeOrder, StopOrder, Stopping};
+use crate::{Keys, PathView, Readiness, TargetView, keys, router, stops};
 
 /// A view that takes the name of a role for a key of that role.
 struct Named {
@@ -47,15 +48,32 @@ impl View for Named {
     }
 }
 
+/// Carries out every order.
+struct Obedient;
+
+impl Stopping for Obedient {
+    fn list(&self) -> serde_json::Value {
+        serde_json::Value::Null
+    }
+    fn stop(&self, _: StopOrder, _: Administrator) -> Answering {
+        Box::pin(async { Ok(serde_json::Value::Null) })
+    }
+    fn resume(&self, _: ResumeOrder, _: Administrator) -> Answering {
+        Box::pin(async { Ok(serde_json::Value::Null) })
+    }
+}
+
 async fn ask(asks_for_keys: bool, door: Door, method: &Method, path: &str, key: Option<&str>) -> u16 {
     let desk = KeyDesk::new(Register::in_memory(), Pepper::new(b"pepper"));
     let more = keys(Keys { desk: Some(desk), is_kept: true, now: || Timestamp::UNIX_EPOCH });
+    let more = more.merge(stops(Arc::new(Obedient)));
     let mut request =
         HttpRequest::builder().method(method).uri(path).header("content-type", "application/json");
     if let Some(key) = key {
         request = request.header("authorization", format!("Bearer {key}"));
     }
-    let body = Body::from(r#"{"name":"ci"}"#);
+    let order = if path.contains("keys") { r#"{"name":"ci"}"# } else { "{}" };
+    let body = Body::from(order);
     let answer = router(Arc::new(Named { asks_for_keys }), more, door).oneshot(request.body(body).unwrap());
     answer.await.unwrap().status().as_u16()
 }

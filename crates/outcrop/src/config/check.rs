@@ -14,8 +14,9 @@ use toml::Spanned;
 use super::keys::{self, Keeping};
 use super::problem::Found;
 use super::scopes::Names;
+use super::stops::StopRules;
 use super::text::Text;
-use super::{models, paths, rates, raw, units};
+use super::{models, paths, rates, raw, stops, units};
 
 /// A configuration that can be put in force.
 #[derive(Debug)]
@@ -42,6 +43,8 @@ pub struct Checked {
     pub routes: Routes,
     /// Rate limits.
     pub rates: Vec<RateSpec>,
+    /// The emergency stop; taken at start only.
+    pub stop: StopRules,
 }
 
 /// Sockets.
@@ -124,6 +127,7 @@ pub fn check(raw: &raw::Config) -> Result<Checked, Vec<Found>> {
         paths,
         routes,
         rates,
+        stop: stops::rules(&raw.stop, &mut findings),
     };
     if findings.0.is_empty() { Ok(checked) } else { Err(findings.0) }
 }

@@ -1,6 +1,8 @@
 //! The file as people write it. Every field is documented here, and only here: the reference and the
 //! JSON schema are made from these lines.
 
+mod stop;
+
 use std::collections::BTreeMap;
 
 use schemars::JsonSchema;
@@ -8,6 +10,8 @@ use serde::Deserialize;
 use toml::Spanned;
 
 use super::text::{Secret, Text};
+
+pub use self::stop::{EmergencyStop, StopTrigger, TriggerKind};
 
 /// The whole file.
 #[derive(Debug, Deserialize, JsonSchema)]
@@ -25,6 +29,9 @@ pub struct Config {
     /// Switches.
     #[serde(default)]
     pub flags: Flags,
+    /// The emergency stop.
+    #[serde(default)]
+    pub stop: EmergencyStop,
     /// The ways out.
     #[serde(default)]
     pub path: Vec<Path>,

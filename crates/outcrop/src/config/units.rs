@@ -47,6 +47,15 @@ pub(crate) fn amount(text: &str) -> Result<PicoUsd, String> {
     pico.to_u64().map(PicoUsd).ok_or_else(refused)
 }
 
+/// `"1000 USD"` in nano-USD, exactly; above zero.
+pub(crate) fn limit(text: &str) -> Result<i64, String> {
+    let PicoUsd(pico) = amount(text)?;
+    match (i64::try_from(pico / 1000), pico % 1000) {
+        (Ok(nano @ 1..), 0) => Ok(nano),
+        _ => Err(format!("`{text}` is not a limit; write it as \"1000 USD\"")),
+    }
+}
+
 /// `"2026-01-31"`: its first second in UTC, and that of the day after, since the Unix epoch.
 pub(crate) fn day(text: &str) -> Result<(u64, u64), String> {
     let refused = || format!("`{text}` is not a day; write it as \"2026-01-31\"");
@@ -97,6 +106,19 @@ mod tests {
             ("USD", None),
         ] {
             assert_eq!(amount(text).ok().map(|p| p.0), expected, "{text}");
+        }
+    }
+
+    #[test]
+    fn limits_are_above_zero() {
+        for (text, expected) in [
+            ("1000 USD", Some(1_000_000_000_000)),
+            ("0.5 USD", Some(500_000_000)),
+            ("0 USD", None),
+            ("0.0000000001 USD", None),
+            ("1000", None),
+        ] {
+            assert_eq!(limit(text).ok(), expected, "{text}");
         }
     }
 

@@ -37,4 +37,5 @@ mod rates;
 mod reload;
 mod residency;
 mod side_effects;
+mod stop;
 mod streaming;
