@@ -18,32 +18,40 @@ use crate::local::Door;
 use crate::refusal::refuse;
 use crate::view::View;
 
-/// A route: method, path with `{}` for one segment, and the role that it needs; `None` is open to
-/// everybody who reaches the listener.
-pub type Route = (Method, &'static str, Option<Role>);
+/// Whom a route answers.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Need {
+    /// Everybody who reaches the listener.
+    Nothing,
+    /// Those who may act in this role.
+    As(Role),
+}
+
+/// A route: method, path with `{}` for one segment, and whom it answers.
+pub type Route = (Method, &'static str, Need);
 
 /// Every route there is.
 pub const ROUTES: &[Route] = &[
-    (Method::GET, "/", None),
-    (Method::GET, "/healthz", None),
-    (Method::GET, "/readyz", None),
-    (Method::GET, "/metrics", None),
-    (Method::GET, "/admin/v1/paths", Some(Role::Viewer)),
-    (Method::GET, "/admin/v1/targets", Some(Role::Viewer)),
-    (Method::GET, "/admin/v1/balance", Some(Role::Viewer)),
-    (Method::GET, "/admin/v1/decisions", Some(Role::Viewer)),
-    (Method::GET, "/admin/v1/decisions/{}", Some(Role::Viewer)),
-    (Method::GET, "/admin/v1/stop", Some(Role::Viewer)),
-    (Method::GET, "/admin/v1/stops", Some(Role::Viewer)),
-    (Method::POST, "/admin/v1/stop", Some(Role::Operator)),
-    (Method::POST, "/admin/v1/resume", Some(Role::Operator)),
-    (Method::GET, "/admin/v1/keys", Some(Role::Viewer)),
-    (Method::POST, "/admin/v1/keys", Some(Role::Admin)),
-    (Method::DELETE, "/admin/v1/keys/{}", Some(Role::Admin)),
+    (Method::GET, "/", Need::Nothing),
+    (Method::GET, "/healthz", Need::Nothing),
+    (Method::GET, "/readyz", Need::Nothing),
+    (Method::GET, "/metrics", Need::Nothing),
+    (Method::GET, "/admin/v1/paths", Need::As(Role::Viewer)),
+    (Method::GET, "/admin/v1/targets", Need::As(Role::Viewer)),
+    (Method::GET, "/admin/v1/balance", Need::As(Role::Viewer)),
+    (Method::GET, "/admin/v1/decisions", Need::As(Role::Viewer)),
+    (Method::GET, "/admin/v1/decisions/{}", Need::As(Role::Viewer)),
+    (Method::GET, "/admin/v1/stop", Need::As(Role::Viewer)),
+    (Method::GET, "/admin/v1/stops", Need::As(Role::Viewer)),
+    (Method::POST, "/admin/v1/stop", Need::As(Role::Operator)),
+    (Method::POST, "/admin/v1/resume", Need::As(Role::Operator)),
+    (Method::GET, "/admin/v1/keys", Need::As(Role::Viewer)),
+    (Method::POST, "/admin/v1/keys", Need::As(Role::Admin)),
+    (Method::DELETE, "/admin/v1/keys/{}", Need::As(Role::Admin)),
 ];
 
 /// What the table says of a request; `None` where it says nothing.
-fn find(method: &Method, path: &str) -> Option<Option<Role>> {
+fn find(method: &Method, path: &str) -> Option<Need> {
     let method = if *method == Method::HEAD { &Method::GET } else { method };
     let fits = |pattern: &str| {
         let mut segments = path.split('/');
@@ -52,7 +60,7 @@ fn find(method: &Method, path: &str) -> Option<Option<Role>> {
         });
         all && segments.next().is_none()
     };
-    ROUTES.iter().find(|(of, pattern, _)| of == method && fits(pattern)).map(|(_, _, role)| *role)
+    ROUTES.iter().find(|(of, pattern, _)| of == method && fits(pattern)).map(|(_, _, need)| *need)
 }
 
 /// Lets a request pass that the table allows, with the `Administrator` who makes it.
@@ -61,12 +69,14 @@ pub(crate) async fn check(State(view): State<Arc<dyn View>>, mut request: Reques
         return refuse(StatusCode::NOT_FOUND, "There is nothing here; GET / lists what is.");
     };
     let who = match (needed, request.extensions().get::<Door>()) {
-        (None, _) => Ok(Administrator { role: Role::Viewer, ..Administrator::of_the_machine("anybody") }),
-        (Some(_), Some(Door::Operator)) => Ok(Administrator::of_the_machine("operator")),
-        (Some(_), Some(Door::Network)) if !view.asks_for_keys() => {
+        (Need::Nothing, _) => {
+            Ok(Administrator { role: Role::Viewer, ..Administrator::of_the_machine("anybody") })
+        }
+        (Need::As(_), Some(Door::Operator)) => Ok(Administrator::of_the_machine("operator")),
+        (Need::As(_), Some(Door::Network)) if !view.asks_for_keys() => {
             Ok(Administrator::of_the_machine("anonymous"))
         }
-        (Some(role), Some(Door::Network) | None) => known(&*view, &request, role),
+        (Need::As(role), Some(Door::Network) | None) => known(&*view, &request, role),
     };
     match who {
         Ok(administrator) => {

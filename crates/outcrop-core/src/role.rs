@@ -38,13 +38,13 @@ impl Role {
 
     /// Whether a holder of this role may do what `needed` may do at the operator's API.
     pub fn may_act_as(self, needed: Self) -> bool {
-        match (self, needed) {
-            (Self::Client, _) | (_, Self::Client) => false,
-            (Self::Viewer | Self::Operator | Self::Admin, Self::Viewer)
-            | (Self::Operator | Self::Admin, Self::Operator)
-            | (Self::Admin, Self::Admin) => true,
-            (Self::Viewer, Self::Operator | Self::Admin) | (Self::Operator, Self::Admin) => false,
-        }
+        let rank = |role| match role {
+            Self::Client => 0,
+            Self::Viewer => 1,
+            Self::Operator => 2,
+            Self::Admin => 3,
+        };
+        self != Self::Client && needed != Self::Client && rank(self) >= rank(needed)
     }
 
     /// Whether a holder of this role may give somebody the role `given`.
