@@ -69,10 +69,13 @@ impl Holder {
     }
 }
 
+/// The hash of a key, and whose it is.
+type Known = (Box<[u8]>, Arc<Holder>);
+
 /// Keys by their public prefixes and by the ids of their pairs.
 #[derive(Debug, Clone, Default)]
 pub struct KeyTable {
-    keys: HashMap<Box<str>, (Box<[u8]>, Arc<Holder>)>,
+    keys: HashMap<Box<str>, Known>,
     pairs: HashMap<Box<str>, Arc<Holder>>,
 }
 
@@ -136,21 +139,6 @@ impl Keyring {
     pub fn complete(&mut self, pepper: Option<&Pepper>, stored: &StoredKeys) {
         self.pepper = self.pepper.take().or_else(|| pepper.cloned());
         self.stored = stored.clone();
-    }
-
-    /// Whether some key of the file may administer everything there is.
-    pub fn has_admin(&self) -> bool {
-        self.file.keys.values().any(|(_, holder)| holder.role == Role::Admin)
-    }
-
-    /// Whether the file names no key.
-    pub fn is_empty(&self) -> bool {
-        self.file.keys.is_empty()
-    }
-
-    /// Names, teams and organisations of the file's keys.
-    pub fn callers(&self) -> impl Iterator<Item = &Caller> {
-        self.file.keys.values().map(|(_, holder)| &holder.caller)
     }
 
     /// The holder of a whole key that has not ended; `now` is the time since the Unix epoch.

@@ -1,25 +1,24 @@
 //! AWS Signature Version 4 in the `Authorization` header, verified.
 //!
-//! The expected signature is made by aws-sigv4 over what arrived: the headers that the caller names as
-//! signed, the path as its bytes came (encoded a second time, as AWS asks for every service but S3), the
-//! query and the hash of the body. It is compared in constant time. Not taken: presigned URLs,
-//! session tokens (no pair of ours has one), chunked signatures, a date that is not in `x-amz-date`.
-//! Source: AWS, "Signature Version 4 signing process"; vectors: aws-signing-test-suite.
+//! The expected signature is made over what arrived: the headers that the caller names as signed, the
+//! path as its bytes came (encoded a second time, as AWS asks for every service but S3; paths that a
+//! client would have to normalise are no routes), the query and the hash of the body. It is compared in
+//! constant time. aws-sigv4 makes the key and the signature, but not the request's canonical form,
+//! because it always signs `host`, where the AWS SDK for JavaScript signs `:authority` over HTTP/2. Not
+//! taken: presigned URLs, session tokens (no pair of ours has one), chunked signatures, a date that is
+//! not in `x-amz-date`. Source: AWS, "Signature Version 4 signing process"; vectors:
+//! aws-signing-test-suite.
 
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::{Duration, UNIX_EPOCH};
 
-use aws_credential_types::Credentials;
 use aws_lc_rs::{constant_time, digest};
-use aws_sigv4::http_request::{
-    PayloadChecksumKind, PercentEncodingMode, SignableBody, SignableRequest, SigningParams, SigningSettings,
-    UriPathNormalizationMode, sign,
-};
 use aws_sigv4::sign::v4;
 use http::header::{AUTHORIZATION, HOST};
 use http::request::Parts;
 use jiff::civil::DateTime;
 use jiff::tz::TimeZone;
 use outcrop_core::failure::{Failure, Reason};
+use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, percent_decode_str, utf8_percent_encode};
 use secrecy::{ExposeSecret, SecretString};
 
 /// How far a signature's time may be from ours.
@@ -28,6 +27,14 @@ const CLOCKS_APART_MAX: Duration = Duration::from_mins(5);
 const SIGNED_MAX: usize = 64;
 const SERVICE: &str = "bedrock";
 const CONTENT_HASH: &str = "x-amz-content-sha256";
+/// The host of a request over HTTP/2, as a name that can be signed.
+const AUTHORITY: &str = ":authority";
+/// What stands for a body that is not signed.
+const UNSIGNED: &str = "UNSIGNED-PAYLOAD";
+/// What AWS encodes in a query: everything but the unreserved characters of RFC 3986.
+const QUERY: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'.').remove(b'_').remove(b'~');
+/// The same in a path, whose slashes stay.
+const PATH: &AsciiSet = &QUERY.remove(b'/');
 
 /// What an authorization claims.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -35,7 +42,10 @@ pub(super) struct Claim {
     pub(super) access_key_id: Box<str>,
     region: Box<str>,
     service: Box<str>,
-    /// Since the Unix epoch.
+    /// The day of the scope, and the whole date, as they are written.
+    day: Box<str>,
+    date: Box<str>,
+    /// The date since the Unix epoch.
     signed_at: Duration,
     /// Lower-case, in order, each once.
     signed: Vec<Box<str>>,
@@ -104,6 +114,8 @@ pub(super) fn parse(head: &Parts, text: &str) -> Result<Claim, Failure> {
         access_key_id: access_key_id.into(),
         region: region.into(),
         service: service.into(),
+        day: day.into(),
+        date: date.into(),
         signed_at,
         signed: signed_headers(signed)?,
         signature: signature.into(),
@@ -131,10 +143,9 @@ fn signed_headers(text: &str) -> Result<Vec<Box<str>>, Failure> {
     if !sorted || names.len() > SIGNED_MAX || !names.iter().all(|name| plain(name)) {
         return Err(malformed("SignedHeaders must be lower-case, in order, each name once."));
     }
-    for needed in ["host", "x-amz-date"] {
-        if !names.iter().any(|name| **name == *needed) {
-            return Err(malformed("SignedHeaders must name at least host and x-amz-date."));
-        }
+    let signs = |wanted: &str| names.iter().any(|name| **name == *wanted);
+    if !signs("x-amz-date") || !(signs(HOST.as_str()) || signs(AUTHORITY)) {
+        return Err(malformed("SignedHeaders must name at least host and x-amz-date."));
     }
     Ok(names)
 }
@@ -165,40 +176,15 @@ impl Signature {
             .map_err(|_| mismatch())
     }
 
-    fn expected(&self, head: &Parts, sent: &[u8]) -> Result<String, Failure> {
-        let claim = &self.claim;
-        let secret = self.secret.expose_secret();
-        let identity = Credentials::new(&*claim.access_key_id, secret, None, None, "minted").into();
-        let params = v4::SigningParams::builder()
-            .identity(&identity)
-            .region(&claim.region)
-            .name(&claim.service)
-            .time(SystemTime::from(UNIX_EPOCH + claim.signed_at))
-            .settings(settings())
-            .build()
-            .map_err(|error| mismatch().with_detail(error.to_string()))?;
-        // Only the path and the query of the address are signed; the host is a header.
-        let target = head.uri.path_and_query().map_or("/", |path| path.as_str());
-        let signable = SignableRequest::new(
-            head.method.as_str(),
-            format!("http://host{target}"),
-            claim.headers(head)?.into_iter(),
-            claim.body(head, sent)?,
-        );
-        let signed = signable.and_then(|request| sign(request, &SigningParams::V4(params)));
-        let (_, signature) = signed.map_err(|error| mismatch().with_detail(error.to_string()))?.into_parts();
-        Ok(signature)
+    pub(super) fn expected(&self, head: &Parts, sent: &[u8]) -> Result<String, Failure> {
+        let Claim { region, service, day, date, .. } = &self.claim;
+        let canonical = self.claim.canonical(head, sent)?;
+        let hash = hex(digest::digest(&digest::SHA256, canonical.as_bytes()).as_ref());
+        let told = format!("AWS4-HMAC-SHA256\n{date}\n{day}/{region}/{service}/aws4_request\n{hash}");
+        let time = UNIX_EPOCH + self.claim.signed_at;
+        let key = v4::generate_signing_key(self.secret.expose_secret(), time, region, service);
+        Ok(v4::calculate_signature(key, told.as_bytes()))
     }
-}
-
-fn settings() -> SigningSettings {
-    let mut settings = SigningSettings::default();
-    settings.percent_encoding_mode = PercentEncodingMode::Double;
-    settings.uri_path_normalization_mode = UriPathNormalizationMode::Enabled;
-    settings.payload_checksum_kind = PayloadChecksumKind::NoHeader;
-    // The caller says which headers are signed.
-    settings.excluded_headers = None;
-    settings
 }
 
 impl Claim {
@@ -206,39 +192,71 @@ impl Claim {
         self.signed.iter().any(|signed| **signed == *name)
     }
 
-    /// The signed headers as they came; on HTTP/2 the host is the request's authority.
-    fn headers<'a>(&'a self, head: &'a Parts) -> Result<Vec<(&'a str, &'a str)>, Failure> {
-        let mut headers = Vec::with_capacity(self.signed.len());
+    /// The request in the form that is signed.
+    fn canonical(&self, head: &Parts, sent: &[u8]) -> Result<String, Failure> {
+        let path = utf8_percent_encode(head.uri.path(), PATH);
+        let query = canonical_query(head.uri.query().unwrap_or_default());
+        let mut text = format!("{}\n{path}\n{query}\n", head.method);
         for name in &self.signed {
-            let before = headers.len();
-            for value in head.headers.get_all(&**name) {
-                let text = std::str::from_utf8(value.as_bytes()).map_err(|_| mismatch())?;
-                headers.push((&**name, text));
-            }
-            if headers.len() == before {
-                let authority = head.uri.authority().filter(|_| **name == *HOST.as_str());
-                headers.push((&**name, authority.ok_or_else(mismatch)?.as_str()));
-            }
+            text.push_str(name);
+            text.push(':');
+            text.push_str(&value_of(head, name)?);
+            text.push('\n');
         }
-        Ok(headers)
+        text.push('\n');
+        text.push_str(&self.signed.join(";"));
+        text.push('\n');
+        text.push_str(&self.body(head, sent)?);
+        Ok(text)
     }
 
     /// What stands for the body: its hash, which a signed header may repeat, or nothing where a signed
     /// header says so.
-    fn body(&self, head: &Parts, sent: &[u8]) -> Result<SignableBody<'static>, Failure> {
+    fn body(&self, head: &Parts, sent: &[u8]) -> Result<String, Failure> {
         let computed = hex(digest::digest(&digest::SHA256, sent).as_ref());
         if !self.signs(CONTENT_HASH) {
-            return Ok(SignableBody::Precomputed(computed));
+            return Ok(computed);
         }
         match only(head, CONTENT_HASH) {
-            Some("UNSIGNED-PAYLOAD") => Ok(SignableBody::UnsignedPayload),
-            Some(told) if told == computed => Ok(SignableBody::Precomputed(computed)),
+            Some(UNSIGNED) => Ok(UNSIGNED.to_owned()),
+            Some(told) if told == computed => Ok(computed),
             Some(told) if told.starts_with("STREAMING-") => {
                 Err(malformed("Chunked signatures are not taken; sign the whole body."))
             }
             Some(_) | None => Err(wrong("x-amz-content-sha256 is not the hash of the body.")),
         }
     }
+}
+
+/// The parameters decoded, encoded as AWS does, and in order.
+fn canonical_query(query: &str) -> String {
+    let encode = |text: &str| {
+        let plain = percent_decode_str(text).decode_utf8_lossy();
+        utf8_percent_encode(&plain, QUERY).to_string()
+    };
+    let pairs = query.split('&').filter(|pair| !pair.is_empty());
+    let mut pairs: Vec<(String, String)> = pairs
+        .map(|pair| pair.split_once('=').unwrap_or((pair, "")))
+        .map(|(name, value)| (encode(name), encode(value)))
+        .collect();
+    pairs.sort_unstable();
+    pairs.into_iter().map(|(name, value)| format!("{name}={value}")).collect::<Vec<_>>().join("&")
+}
+
+/// The values of a signed header, trimmed, runs of spaces as one, joined. Over HTTP/2 the host is the
+/// request's authority, whichever of its two names is signed.
+fn value_of(head: &Parts, name: &str) -> Result<String, Failure> {
+    let header = if name == AUTHORITY { HOST.as_str() } else { name };
+    let mut values = Vec::new();
+    for value in head.headers.get_all(header) {
+        let text = std::str::from_utf8(value.as_bytes()).map_err(|_| mismatch())?;
+        values.push(text.split(' ').filter(|word| !word.is_empty()).collect::<Vec<_>>().join(" "));
+    }
+    if values.is_empty() {
+        let authority = head.uri.authority().filter(|_| header == HOST.as_str());
+        return Ok(authority.ok_or_else(mismatch)?.as_str().to_owned());
+    }
+    Ok(values.join(","))
 }
 
 fn mismatch() -> Failure {
