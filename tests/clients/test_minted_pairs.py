@@ -64,7 +64,7 @@ def test_a_model_with_colons_and_slashes_is_signed_as_it_is_sent(client, model, 
     """Whether the upstream knows the model is another matter; the signature must fit."""
     seen = ask(keys_gateway, pair, client, model)
     assert "error" not in seen or "Signature" not in error_of(seen), seen
-    assert model != SONNET or seen["text"] == numbered("fra")
+    assert model != SONNET or seen["text"].startswith("Simulated answer from"), seen
 
 
 @pytest.mark.parametrize("client", SIGNING)

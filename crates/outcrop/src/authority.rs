@@ -82,13 +82,13 @@ impl Authority {
 
     /// Takes up every change of the register until `stop`.
     pub(crate) async fn follow(self, stop: CancellationToken) {
-        let mut changes = self.register.watch();
+        let mut watching = self.register.watch();
         loop {
-            let documents = changes.borrow_and_update().clone();
+            let documents = watching.borrow_and_update().clone();
             self.adopt(&documents);
             tokio::select! {
                 () = stop.cancelled() => return,
-                changed = changes.changed() => if changed.is_err() { return },
+                changed = watching.changed() => if changed.is_err() { return },
             }
         }
     }
@@ -99,5 +99,50 @@ impl Authority {
             tracing::error!(id, cause, "a key cannot be read and opens nothing");
         }
         self.stored.replace(KeyTable::of(&records));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use secrecy::ExposeSecret;
+    use std::time::Duration;
+
+    /// A configuration that asks for keys and names neither pepper nor key, over a durable store.
+    fn checked(folder: &std::path::Path) -> Checked {
+        let open = "[auth]\nmode=\"open\"\n[[path]]\nname=\"x\"\nkind=\"openai\"\nurl=\"http://127.0.0.1:1/v1\"\n\
+                    [[model]]\nname=\"m\"\ntargets=[{path=\"x\",id=\"m\"}]\n[[price]]\nmodel=\"m\"\nfree=true\n";
+        let mut checked = crate::config::parse("outcrop.toml", open).unwrap();
+        checked.auth = Auth::Keys(Box::new(outcrop_proxy::Keyring::new(None)));
+        checked.open = false;
+        checked.keeping = Keeping::Folder(folder.to_owned());
+        checked
+    }
+
+    #[tokio::test]
+    async fn the_first_start_makes_a_pepper_and_an_admin_key_that_open_the_second() {
+        let folder = tempfile::tempdir().unwrap();
+        let (checked, register) = (checked(folder.path()), Register::in_memory());
+        let first = Authority::establish(&checked, register.clone()).unwrap();
+        let key = first.first_admin().await.unwrap().unwrap().key;
+        let second = Authority::establish(&checked, register).unwrap();
+        assert!(second.first_admin().await.unwrap().is_none(), "made once");
+        let mut auth = checked.auth.clone();
+        second.complete(&mut auth).unwrap();
+        let Auth::Keys(ring) = &auth else { panic!("open") };
+        let holder = ring.find(key.expose_secret(), Duration::ZERO).unwrap();
+        assert_eq!(holder.administrator().role, outcrop_core::Role::Admin);
+        let mut other = Auth::Keys(Box::new(outcrop_proxy::Keyring::new(Some(Pepper::new(&[1; 32])))));
+        assert!(second.complete(&mut other).is_err(), "another pepper needs a restart");
+    }
+
+    #[tokio::test]
+    async fn without_a_durable_store_no_admin_key_is_made() {
+        let folder = tempfile::tempdir().unwrap();
+        let checked = Checked { keeping: Keeping::Memory, ..checked(folder.path()) };
+        let authority = Authority::establish(&checked, Register::in_memory()).unwrap();
+        assert!(authority.first_admin().await.unwrap().is_none());
+        assert!(authority.complete(&mut checked.auth.clone()).is_err(), "and keys have no pepper");
+        assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 0);
     }
 }

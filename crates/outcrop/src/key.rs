@@ -107,9 +107,9 @@ pub(crate) fn run(command: &Command) -> ExitCode {
         Command::New(new) => done(make(new)),
         Command::List(list) => done(ask(&list.gateway, &Method::GET, KEYS, None).map(|keys| {
             if list.json {
-                anstream::println!("{keys:#}")
+                anstream::println!("{keys:#}");
             } else {
-                anstream::println!("{}", show::table(&keys))
+                anstream::println!("{}", show::table(&keys));
             }
         })),
         Command::Revoke(which) => revoke(which),

@@ -7,6 +7,7 @@ use crate::config::{Checked, Keeping};
 /// The register of the documents that outlive a request: keys, stops, flags.
 pub(crate) fn open(checked: &Checked) -> Result<Register, StoreError> {
     match &checked.keeping {
-        Keeping::Memory | Keeping::Folder(_) | Keeping::Shared => Ok(Register::in_memory()),
+        Keeping::Memory => Ok(Register::in_memory()),
+        Keeping::Folder(_) | Keeping::Shared => Err(StoreError::Refused("there is no durable store".into())),
     }
 }

@@ -30,11 +30,8 @@ pub(crate) fn routes(raw: &raw::Config, paths: &[PathSpec], open: bool, findings
     for model in &raw.model {
         world.model(model, &mut routes, findings);
     }
-    let raw_ids = if open {
-        raw.auth.raw_models.unwrap_or(true)
-    } else {
-        raw.key.iter().any(|k| k.raw_models == Some(true))
-    };
+    // A key that is made later may name raw ids; whether a caller may is decided with each request.
+    let raw_ids = !open || raw.auth.raw_models.unwrap_or(true);
     if raw_ids {
         world.raw_targets(&mut routes);
     }
