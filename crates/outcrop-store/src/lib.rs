@@ -13,11 +13,30 @@
     )
 )]
 
+mod allocate;
+pub mod dispatch;
+mod documents;
+mod engine;
+pub mod journal;
+pub mod keeper;
 pub mod keys;
+mod location;
+mod machine;
 pub mod register;
+mod rows;
+mod schema;
+mod session;
+mod store;
+mod work;
 
+pub use allocate::{AccountFilter, ReplicaView, SILENT_AFTER_MS};
+pub use dispatch::{DispatchLog, Recovered, Slot};
+pub use engine::EngineKind;
+pub use keeper::{Keeper, KeeperHealth};
 pub use keys::{Administrator, KeyDesk, KeyRecord, Pepper};
+pub use location::Location;
 pub use register::{Documents, Register};
+pub use store::Store;
 
 /// Why the store cannot do what it was asked.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -32,3 +51,6 @@ pub enum StoreError {
     #[error("the store cannot be used: {0}")]
     Refused(String),
 }
+
+#[cfg(test)]
+mod tests;

@@ -1,50 +1,50 @@
 //! The register: small documents (keys, stops, flags) that all replicas share.
 //!
 //! A change is durable before it is acknowledged, takes effect here at once and on every other replica
-//! with its next heartbeat. Readers hold an immutable view and are told of the next one; they never
-//! wait.
+//! within a second. Readers hold an immutable view and are told of the next one; they never wait.
 
-use std::collections::BTreeMap;
 use std::sync::Arc;
+use std::time::Duration;
 
 use tokio::sync::watch;
+use tokio::time::{MissedTickBehavior, interval};
+use tokio_util::sync::{CancellationToken, DropGuard};
+use tokio_util::task::TaskTracker;
 
-use crate::StoreError;
+pub use crate::documents::Documents;
+use crate::{Store, StoreError};
 
-/// All documents at one revision.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct Documents {
-    /// Counts up with every change of any document.
-    pub revision: u64,
-    bodies: BTreeMap<(String, String), Arc<str>>,
-}
-
-impl Documents {
-    /// Id and body of every document of a kind, in the order of the ids.
-    pub fn of<'a>(&'a self, kind: &'a str) -> impl Iterator<Item = (&'a str, &'a str)> {
-        let first = (kind.to_owned(), String::new());
-        self.bodies
-            .range(first..)
-            .take_while(move |((of, _), _)| of == kind)
-            .map(|((_, id), body)| (id.as_str(), &**body))
-    }
-
-    /// One document.
-    pub fn get(&self, kind: &str, id: &str) -> Option<&str> {
-        self.bodies.get(&(kind.to_owned(), id.to_owned())).map(|body| &**body)
-    }
-}
+/// How often other replicas' changes are looked for.
+const LOOK_EVERY: Duration = Duration::from_millis(500);
 
 /// The documents, and the way to change them. Clones share them.
 #[derive(Debug, Clone)]
 pub struct Register {
     view: watch::Sender<Arc<Documents>>,
+    // `None`: in this process only.
+    store: Option<Store>,
+    // Ends the look-out for other replicas' changes with the last clone.
+    _following: Option<Arc<DropGuard>>,
 }
 
 impl Register {
     /// A register that forgets everything with its process.
     pub fn in_memory() -> Self {
-        Self { view: watch::Sender::new(Arc::default()) }
+        Self { view: watch::Sender::new(Arc::default()), store: None, _following: None }
+    }
+
+    /// The register of a store. What other replicas change is looked for on `tasks`, until the last
+    /// clone is dropped.
+    pub async fn open(store: &Store, tasks: &TaskTracker) -> Result<Self, StoreError> {
+        let documents = store.documents().await?;
+        let view = watch::Sender::new(Arc::new(documents));
+        let mut following = None;
+        if store.is_shared() {
+            let ended = CancellationToken::new();
+            tasks.spawn(follow(store.clone(), view.clone(), ended.clone()));
+            following = Some(Arc::new(ended.drop_guard()));
+        }
+        Ok(Self { view, store: Some(store.clone()), _following: following })
     }
 
     /// The documents in force.
@@ -60,28 +60,61 @@ impl Register {
     /// Writes a document, whether or not there was one. It is durable when this returns `Ok`.
     #[allow(clippy::unused_async, reason = "a durable register waits for its disk")]
     pub async fn put(&self, kind: &str, id: &str, body: &str) -> Result<(), StoreError> {
-        self.change(|bodies| {
-            bodies.insert((kind.to_owned(), id.to_owned()), Arc::from(body));
-        });
-        Ok(())
+        self.change(kind, id, Some(body)).await
     }
 
     /// Removes a document; one that is not there is no error. It is durable when this returns `Ok`.
     #[allow(clippy::unused_async, reason = "a durable register waits for its disk")]
     pub async fn remove(&self, kind: &str, id: &str) -> Result<(), StoreError> {
-        self.change(|bodies| {
-            bodies.remove(&(kind.to_owned(), id.to_owned()));
-        });
-        Ok(())
+        self.change(kind, id, None).await
     }
 
-    fn change(&self, edit: impl FnOnce(&mut BTreeMap<(String, String), Arc<str>>)) {
+    async fn change(&self, kind: &str, id: &str, body: Option<&str>) -> Result<(), StoreError> {
+        if let Some(store) = &self.store {
+            show(&self.view, store.change(kind, id, body).await?);
+            return Ok(());
+        }
         self.view.send_modify(|documents| {
             let mut next = Documents::clone(documents);
-            edit(&mut next.bodies);
+            let name = (kind.to_owned(), id.to_owned());
+            match body {
+                Some(body) => next.bodies.insert(name, Arc::from(body)),
+                None => next.bodies.remove(&name),
+            };
             next.revision += 1;
             *documents = Arc::new(next);
         });
+        Ok(())
+    }
+}
+
+/// Puts documents in force, unless later ones are.
+fn show(view: &watch::Sender<Arc<Documents>>, documents: Documents) {
+    view.send_if_modified(|shown| {
+        let is_later = documents.revision > shown.revision;
+        if is_later {
+            *shown = Arc::new(documents);
+        }
+        is_later
+    });
+}
+
+/// Looks for what other replicas have changed. A store that cannot be reached is looked at again.
+async fn follow(store: Store, view: watch::Sender<Arc<Documents>>, ended: CancellationToken) {
+    let mut ticks = interval(LOOK_EVERY);
+    ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    loop {
+        tokio::select! {
+            () = ended.cancelled() => return,
+            _ = ticks.tick() => {}
+        }
+        let Ok(revision) = store.revision().await else { continue };
+        let shown = view.borrow().revision;
+        if revision > shown
+            && let Ok(documents) = store.documents().await
+        {
+            show(&view, documents);
+        }
     }
 }
 

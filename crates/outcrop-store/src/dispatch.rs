@@ -1,0 +1,292 @@
+//! The dispatch log: what was sent and is not yet journalled, one slot per attempt in flight.
+//!
+//! A slot is written to the page cache right before the first byte of an attempt leaves, and cleared
+//! once the journal holds the attempt. The page cache survives the end of the process however it ends,
+//! so nothing here waits for a disk. It does not survive the machine: after another boot the log may be
+//! incomplete, and whoever recovers is told so.
+//!
+//! A record that is torn was never dispatched, because its write had not returned.
+
+use std::collections::{BTreeSet, HashMap};
+use std::fs::{File, OpenOptions, TryLockError};
+use std::io::{self, Write};
+use std::os::unix::fs::{FileExt, OpenOptionsExt};
+use std::path::Path;
+use std::sync::Arc;
+
+use outcrop_policy::ledger::Settled;
+use parking_lot::Mutex;
+
+use crate::{StoreError, machine};
+
+mod file;
+
+use file::{HEADER_BYTES, Header, RECORD_HEAD_BYTES};
+
+/// Size of one slot. The file has holes: what is never written takes no room.
+pub const SLOT_BYTES: usize = 16 * 1024;
+/// Most slots of a log.
+pub const SLOTS_MAX: usize = 1 << 20;
+
+/// The log. One per process.
+#[derive(Debug)]
+pub struct DispatchLog {
+    // `None`: in memory only.
+    file: Option<File>,
+    replica: Arc<str>,
+    header: Header,
+    // Held for a few moves in memory, never while something is written.
+    slots: Mutex<Slots>,
+    // Buffers to write from, at most one per writer that ever ran at once.
+    buffers: Mutex<Vec<Vec<u8>>>,
+}
+
+#[derive(Debug)]
+struct Slots {
+    free: BTreeSet<u32>,
+    places: Vec<Place>,
+    // Attempts that are written, until the journal has them.
+    written: HashMap<Arc<str>, Slot>,
+}
+
+#[derive(Debug, Clone, Default)]
+struct Place {
+    // Changes whenever it is taken or given back, so that an old hold on it is known for what it is.
+    taken: u32,
+    is_held: bool,
+    attempt: Option<Arc<str>>,
+}
+
+/// A place in the log. It is not given back by itself: `clear` does that for an attempt that was never
+/// sent, and the keeper for one whose settlement is durable.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[must_use]
+pub struct Slot {
+    index: u32,
+    taken: u32,
+}
+
+/// What a log held when it was opened.
+#[derive(Debug, Clone)]
+pub struct Recovered {
+    /// Attempts that were sent, with their upper bounds, and may not be journalled.
+    pub settled: Vec<Settled>,
+    /// Whether it is certain that nothing else was sent.
+    pub complete: bool,
+    /// Id of the replica whose log it is; it was made with the file.
+    pub replica: Arc<str>,
+    /// Names this opening.
+    pub beginning: String,
+}
+
+/// Why an attempt could not be noted: it must not be sent.
+#[derive(Debug, thiserror::Error)]
+pub enum DispatchError {
+    /// The record is larger than a slot.
+    #[error("the record of the attempt has {0} bytes, more than a slot holds")]
+    TooLong(usize),
+    /// The slot was given back already.
+    #[error("the slot is not held any more")]
+    NotHeld,
+    /// The file cannot be written.
+    #[error("the dispatch log cannot be written: {0}")]
+    Io(#[from] io::Error),
+}
+
+impl DispatchLog {
+    /// Opens the log at a path, or makes it, with room for `slots` attempts. Nobody else can open it
+    /// meanwhile. What it held keeps its slots until `begun`.
+    pub fn open(path: &Path, slots: usize) -> Result<(Self, Recovered), StoreError> {
+        let unusable = |e: io::Error| StoreError::Refused(format!("{}: {e}", path.display()));
+        let file =
+            OpenOptions::new().read(true).write(true).create(true).truncate(false).mode(0o600).open(path);
+        let file = file.map_err(unusable)?;
+        lock(&file, path)?;
+        let boot = machine::boot();
+        let found = file::read(&file, slots).map_err(unusable)?;
+        let complete = found.is_whole && found.header.boot == boot && !boot.is_empty();
+        let header = Header { boot, ..found.header };
+        let held: BTreeSet<u32> = found.settled.iter().map(|(index, _)| *index).collect();
+        let log = Self::new(Some(file), header, slots, &held);
+        let settled = found.settled.into_iter().map(|(_, settled)| settled).collect();
+        let recovered = Recovered {
+            settled,
+            complete,
+            replica: Arc::clone(&log.replica),
+            beginning: uuid::Uuid::now_v7().to_string(),
+        };
+        Ok((log, recovered))
+    }
+
+    /// A log for a store that forgets everything with the process.
+    pub fn in_memory(slots: usize) -> (Self, Recovered) {
+        let header = Header { replica: uuid::Uuid::now_v7().to_string(), boot: String::new() };
+        let log = Self::new(None, header, slots, &BTreeSet::new());
+        let (replica, beginning) = (Arc::clone(&log.replica), uuid::Uuid::now_v7().to_string());
+        (log, Recovered { settled: Vec::new(), complete: true, replica, beginning })
+    }
+
+    fn new(file: Option<File>, header: Header, slots: usize, held: &BTreeSet<u32>) -> Self {
+        let count = u32::try_from(slots.clamp(1, SLOTS_MAX)).unwrap_or(u32::MAX);
+        let free = (0..count).filter(|index| !held.contains(index)).collect();
+        let slots = Slots { free, places: vec![Place::default(); count as usize], written: HashMap::new() };
+        let replica = Arc::from(&*header.replica);
+        Self { file, replica, header, slots: Mutex::new(slots), buffers: Mutex::default() }
+    }
+
+    /// Id of the replica whose log it is.
+    pub fn replica(&self) -> &Arc<str> {
+        &self.replica
+    }
+
+    /// What was recovered is durable elsewhere: the log begins anew, in this boot. Only then may it say
+    /// that it is complete.
+    pub fn begun(&self) -> io::Result<()> {
+        let mut slots = self.slots.lock();
+        let count = u32::try_from(slots.places.len()).unwrap_or(u32::MAX);
+        if let Some(file) = &self.file {
+            file::begin(file, &self.header, count)?;
+        }
+        slots.free = (0..count).collect();
+        slots.places.fill(Place::default());
+        slots.written.clear();
+        Ok(())
+    }
+
+    /// A free slot; `None` when as many attempts are in flight as there are slots.
+    pub fn take(&self) -> Option<Slot> {
+        let mut slots = self.slots.lock();
+        let index = slots.free.pop_first()?;
+        let place = slots.places.get_mut(index as usize)?;
+        place.taken = place.taken.wrapping_add(1);
+        place.is_held = true;
+        Some(Slot { index, taken: place.taken })
+    }
+
+    /// Notes that an attempt is about to be sent, as it stands if nothing more is heard of it. When this
+    /// returns `Ok` its first byte may leave.
+    pub fn write(&self, slot: &Slot, settled: &Settled) -> Result<(), DispatchError> {
+        let mut buffer = self.buffers.lock().pop().unwrap_or_default();
+        let outcome = self.write_from(&mut buffer, *slot, settled);
+        self.buffers.lock().push(buffer);
+        outcome
+    }
+
+    fn write_from(&self, buffer: &mut Vec<u8>, slot: Slot, settled: &Settled) -> Result<(), DispatchError> {
+        if !self.slots.lock().holds(slot) {
+            return Err(DispatchError::NotHeld);
+        }
+        if let Some(file) = &self.file {
+            encode(buffer, settled)?;
+            let written = file.write_all_at(buffer, offset(slot.index));
+            // Also when it failed: some of it may be there.
+            self.slots.lock().note(slot, &settled.attempt);
+            written?;
+            return Ok(());
+        }
+        self.slots.lock().note(slot, &settled.attempt);
+        Ok(())
+    }
+
+    /// Gives a slot back whose attempt was provably never sent. One that is not held any more stays as
+    /// it is.
+    pub fn clear(&self, slot: Slot) {
+        let Some(was_written) = self.slots.lock().withdraw(slot) else { return };
+        // What cannot be wiped is never used again: it would count after a crash.
+        if !was_written || self.wipe(slot.index) {
+            self.slots.lock().free.insert(slot.index);
+        }
+    }
+
+    /// Gives the slots of attempts back that the journal holds.
+    pub fn durable(&self, attempts: &[String]) {
+        for attempt in attempts {
+            let slot = {
+                let mut slots = self.slots.lock();
+                let slot = slots.written.get(attempt.as_str()).copied();
+                slot.filter(|slot| slots.withdraw(*slot).is_some())
+            };
+            let Some(slot) = slot else { continue };
+            // One that cannot be wiped is known by the journal, so it does no harm; the next record in
+            // its place overwrites it.
+            self.wipe(slot.index);
+            self.slots.lock().free.insert(slot.index);
+        }
+    }
+
+    /// Attempts that are noted and not yet durable elsewhere.
+    pub fn in_flight(&self) -> usize {
+        self.slots.lock().written.len()
+    }
+
+    fn wipe(&self, index: u32) -> bool {
+        self.file
+            .as_ref()
+            .is_none_or(|file| file.write_all_at(&[0; RECORD_HEAD_BYTES], offset(index)).is_ok())
+    }
+}
+
+impl Slots {
+    fn holds(&self, slot: Slot) -> bool {
+        self.places.get(slot.index as usize).is_some_and(|place| place.is_held && place.taken == slot.taken)
+    }
+
+    fn note(&mut self, slot: Slot, attempt: &str) {
+        let attempt: Arc<str> = attempt.into();
+        let Some(place) = self.places.get_mut(slot.index as usize) else { return };
+        if let Some(before) = place.attempt.replace(Arc::clone(&attempt)) {
+            self.written.remove(&before);
+        }
+        self.written.insert(attempt, slot);
+    }
+
+    /// Ends the hold on a slot, so that it can be wiped; whether it was written. `None` when it is not
+    /// held any more.
+    fn withdraw(&mut self, slot: Slot) -> Option<bool> {
+        if !self.holds(slot) {
+            return None;
+        }
+        let place = self.places.get_mut(slot.index as usize)?;
+        place.is_held = false;
+        let attempt = place.attempt.take();
+        if let Some(attempt) = &attempt {
+            self.written.remove(attempt);
+        }
+        Some(attempt.is_some())
+    }
+}
+
+fn offset(index: u32) -> u64 {
+    HEADER_BYTES + u64::from(index) * SLOT_BYTES as u64
+}
+
+/// A record: its length, its checksum, itself.
+fn encode(buffer: &mut Vec<u8>, settled: &Settled) -> Result<(), DispatchError> {
+    buffer.clear();
+    buffer.write_all(&[0; RECORD_HEAD_BYTES])?;
+    serde_json::to_writer(&mut *buffer, settled).map_err(io::Error::from)?;
+    if buffer.len() > SLOT_BYTES {
+        return Err(DispatchError::TooLong(buffer.len()));
+    }
+    let (head, body) = buffer.split_at_mut(RECORD_HEAD_BYTES);
+    let length = u32::try_from(body.len()).unwrap_or(u32::MAX);
+    let (length_at, sum_at) = head.split_at_mut(4);
+    length_at.copy_from_slice(&length.to_le_bytes());
+    sum_at.copy_from_slice(&crc32fast::hash(body).to_le_bytes());
+    Ok(())
+}
+
+fn lock(file: &File, path: &Path) -> Result<(), StoreError> {
+    file.try_lock().map_err(|error| match error {
+        TryLockError::WouldBlock => StoreError::Refused(format!(
+            "the dispatch log {} is used by another process; each replica needs one of its own",
+            path.display()
+        )),
+        TryLockError::Error(error) => {
+            StoreError::Refused(format!("the dispatch log {} cannot be locked: {error}", path.display()))
+        }
+    })
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,110 @@
+//! The engines: who carries work out, one transaction after the other.
+//!
+//! SQLite has a thread that owns the only connection that writes, PostgreSQL a task with a connection
+//! that comes back by itself. Questions of people have a second one each, so that a long one holds
+//! nobody up. An engine that failed is not trusted further: its connection is closed and opened anew
+//! before the next try.
+
+use tokio::sync::{mpsc, oneshot};
+use tokio_util::task::TaskTracker;
+
+use crate::work::{Lane, Outcome, Work};
+use crate::{Location, StoreError};
+
+mod postgres;
+mod sqlite;
+
+/// Jobs that wait at most; whoever comes then waits to wait.
+const JOBS_MAX: usize = 256;
+
+/// One piece of work, and who waits for it.
+#[derive(Debug)]
+struct Job {
+    what: Task,
+    reply: oneshot::Sender<Result<Outcome, StoreError>>,
+}
+
+#[derive(Debug)]
+enum Task {
+    Work(Work),
+    /// Close everything, and say so.
+    Close,
+}
+
+/// Which engine it is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum EngineKind {
+    /// SQLite in memory.
+    Memory,
+    /// SQLite in a file.
+    Sqlite,
+    /// PostgreSQL.
+    Postgres,
+}
+
+/// A running engine. Clones share it.
+#[derive(Debug, Clone)]
+pub(crate) struct Engine {
+    pub(crate) kind: EngineKind,
+    lanes: Lanes,
+}
+
+/// Who works for it.
+#[derive(Debug, Clone)]
+struct Lanes {
+    write: mpsc::Sender<Job>,
+    read: mpsc::Sender<Job>,
+    watch: mpsc::Sender<Job>,
+}
+
+impl Engine {
+    /// Opens what is there, or makes it.
+    pub(crate) async fn open(location: &Location, tasks: &TaskTracker) -> Result<Self, StoreError> {
+        let (kind, lanes) = match location {
+            Location::Memory => (EngineKind::Memory, sqlite::open_memory()?),
+            Location::Sqlite(path) => (EngineKind::Sqlite, sqlite::open(path.clone()).await?),
+            Location::Postgres(address) => (EngineKind::Postgres, postgres::open(address, tasks).await?),
+        };
+        Ok(Self { kind, lanes })
+    }
+
+    /// Carries work out. It is durable when this returns `Ok`; after an error it is not known whether
+    /// it is, and it may be given again.
+    pub(crate) async fn carry_out(&self, work: Work) -> Result<Outcome, StoreError> {
+        let lane = match work.lane() {
+            Lane::Write => &self.lanes.write,
+            Lane::Read => &self.lanes.read,
+            Lane::Watch => &self.lanes.watch,
+        };
+        ask(lane, Task::Work(work)).await
+    }
+
+    /// Closes the store. Whoever asks it afterwards hears that it is not available.
+    pub(crate) async fn close(&self) {
+        let Lanes { write, read, watch } = &self.lanes;
+        for lane in [watch, read, write] {
+            // One that has ended already is closed.
+            drop(ask(lane, Task::Close).await);
+        }
+    }
+}
+
+async fn ask(to: &mpsc::Sender<Job>, what: Task) -> Result<Outcome, StoreError> {
+    let closed = || StoreError::Unavailable("it is closed".to_owned());
+    let (reply, answer) = oneshot::channel();
+    to.send(Job { what, reply }).await.map_err(|_| closed())?;
+    answer.await.map_err(|_| closed())?
+}
+
+/// Whoever waits may have left.
+fn tell(reply: oneshot::Sender<Result<Outcome, StoreError>>, outcome: Result<Outcome, StoreError>) {
+    drop(reply.send(outcome));
+}
+
+/// Whether what failed is the engine, and not the work.
+fn is_of_engine(error: &StoreError) -> bool {
+    match error {
+        StoreError::Unavailable(_) => true,
+        StoreError::Unreadable(_) | StoreError::Refused(_) => false,
+    }
+}

@@ -1,0 +1,230 @@
+//! SQLite: one thread owns the connection that writes, and commits in groups.
+//!
+//! A lock file keeps other processes out. After an error of the disk the connection is closed without
+//! a checkpoint and opened anew: what an fsync has failed to write may not be there although a second
+//! one succeeds.
+
+use std::fs::{File, OpenOptions, TryLockError};
+use std::os::unix::fs::OpenOptionsExt;
+use std::path::{Path, PathBuf};
+use std::thread;
+use std::time::Duration;
+
+use futures_util::FutureExt;
+use parking_lot::Mutex;
+use rusqlite::config::DbConfig;
+use rusqlite::{Connection, OpenFlags};
+use tokio::sync::{mpsc, oneshot};
+
+use super::{JOBS_MAX, Job, Lanes, Task, is_of_engine, tell};
+use crate::StoreError;
+use crate::location::beside;
+use crate::schema::migrate_sqlite;
+use crate::session::{Session, sqlite_failed};
+use crate::work::{Outcome, Work, perform};
+
+/// Most jobs that share a commit.
+const GROUP_MAX: usize = 64;
+/// Prepared statements that are kept.
+const STATEMENTS_KEPT: usize = 64;
+
+/// The thread of a store in memory: it reads and writes.
+pub(super) fn open_memory() -> Result<Lanes, StoreError> {
+    let mut connection = Connection::open_in_memory().map_err(|e| sqlite_failed(&e))?;
+    migrate_sqlite(&mut connection)?;
+    connection.set_prepared_statement_cache_capacity(STATEMENTS_KEPT);
+    let (to, jobs) = mpsc::channel(JOBS_MAX);
+    let writer = Writer { file: None, open: Some(Mutex::new(connection)) };
+    spawn("store", move || writer.run(jobs))?;
+    Ok(Lanes { write: to.clone(), read: to.clone(), watch: to })
+}
+
+/// The threads of a store in a file: one writes, one reads.
+pub(super) async fn open(path: PathBuf) -> Result<Lanes, StoreError> {
+    let (write, jobs) = mpsc::channel(JOBS_MAX);
+    let (opened, ready) = oneshot::channel();
+    let file = path.clone();
+    spawn("store", move || {
+        let writer = Writer::open(file);
+        let (writer, outcome) = match writer {
+            Ok(writer) => (Some(writer), Ok(())),
+            Err(error) => (None, Err(error)),
+        };
+        // Whoever opens may have left; then the channel is closed as well.
+        let _ = opened.send(outcome);
+        if let Some(writer) = writer {
+            writer.run(jobs);
+        }
+    })?;
+    ready.await.map_err(|_| StoreError::Unavailable("its thread has ended".to_owned()))??;
+    let (read, jobs) = mpsc::channel(JOBS_MAX);
+    spawn("store-reader", move || answer(&path, jobs))?;
+    Ok(Lanes { write, read: read.clone(), watch: read })
+}
+
+fn spawn(name: &str, run: impl FnOnce() + Send + 'static) -> Result<(), StoreError> {
+    let started = thread::Builder::new().name(name.to_owned()).spawn(run);
+    started.map(|_| ()).map_err(|e| StoreError::Unavailable(format!("no thread for it: {e}")))
+}
+
+struct Writer {
+    // `None` in memory: what is closed there is lost.
+    file: Option<Kept>,
+    // `None` after an error, until it could be opened again.
+    open: Option<Mutex<Connection>>,
+}
+
+struct Kept {
+    path: PathBuf,
+    // Held as long as the store is open; the kernel lets go of it with the process.
+    _lock: File,
+}
+
+impl Writer {
+    fn open(path: PathBuf) -> Result<Self, StoreError> {
+        let lock = lock(&path)?;
+        let connection = connect(&path)?;
+        Ok(Self { file: Some(Kept { path, _lock: lock }), open: Some(Mutex::new(connection)) })
+    }
+
+    fn run(mut self, mut jobs: mpsc::Receiver<Job>) {
+        while let Some(first) = jobs.blocking_recv() {
+            let mut group = Vec::new();
+            let mut closing = None;
+            let mut next = Some(first);
+            while let Some(Job { what, reply }) = next {
+                match what {
+                    Task::Work(work) => group.push((work, reply)),
+                    Task::Close => closing = Some(reply),
+                }
+                let full = group.len() == GROUP_MAX || closing.is_some();
+                next = if full { None } else { jobs.try_recv().ok() };
+            }
+            self.commit(group);
+            if let Some(reply) = closing {
+                drop(self);
+                return tell(reply, Ok(Outcome::Done));
+            }
+        }
+    }
+
+    /// Carries a group out in one transaction, and answers everybody once it is durable.
+    fn commit(&mut self, group: Vec<(Work, oneshot::Sender<Result<Outcome, StoreError>>)>) {
+        if group.is_empty() {
+            return;
+        }
+        let (work, replies): (Vec<Work>, Vec<_>) = group.into_iter().unzip();
+        let outcomes = self.connection().and_then(|connection| transact(connection, &work));
+        match outcomes {
+            Ok(outcomes) => {
+                for (reply, outcome) in replies.into_iter().zip(outcomes) {
+                    tell(reply, outcome);
+                }
+            }
+            Err(error) => {
+                self.distrust();
+                for reply in replies {
+                    tell(reply, Err(error.clone()));
+                }
+            }
+        }
+    }
+
+    fn connection(&mut self) -> Result<&Mutex<Connection>, StoreError> {
+        if self.open.is_none()
+            && let Some(kept) = &self.file
+        {
+            self.open = Some(Mutex::new(connect(&kept.path)?));
+        }
+        self.open.as_ref().ok_or_else(|| StoreError::Unavailable("it is closed".to_owned()))
+    }
+
+    /// Closes the connection after an error, so that the next try begins with what is on the disk.
+    fn distrust(&mut self) {
+        let Some(connection) = self.open.take().map(Mutex::into_inner) else { return };
+        // An error here is not worse than the one that led here.
+        let _ = connection.execute_batch("ROLLBACK");
+        if self.file.is_none() {
+            self.open = Some(Mutex::new(connection));
+            return;
+        }
+        let _ = connection.set_db_config(DbConfig::SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, true);
+        drop(connection);
+    }
+}
+
+/// One transaction for a group. Work that is refused is undone alone; an error of the engine fails all.
+fn transact(
+    connection: &Mutex<Connection>,
+    group: &[Work],
+) -> Result<Vec<Result<Outcome, StoreError>>, StoreError> {
+    let batch = |sql: &str| connection.lock().execute_batch(sql).map_err(|e| sqlite_failed(&e));
+    batch("BEGIN IMMEDIATE")?;
+    let mut outcomes = Vec::new();
+    for work in group {
+        batch("SAVEPOINT one")?;
+        let outcome = at_once(connection, work);
+        match &outcome {
+            Err(error) if is_of_engine(error) => return Err(error.clone()),
+            Err(_) => batch("ROLLBACK TO one; RELEASE one")?,
+            Ok(_) => batch("RELEASE one")?,
+        }
+        outcomes.push(outcome);
+    }
+    batch("COMMIT")?;
+    Ok(outcomes)
+}
+
+fn at_once(connection: &Mutex<Connection>, work: &Work) -> Result<Outcome, StoreError> {
+    let session = Session::Sqlite(connection);
+    perform(&session, work).now_or_never().expect("invariant: a session on SQLite never waits")
+}
+
+/// Answers questions, each on a connection of its own that cannot write and holds nothing afterwards.
+fn answer(path: &Path, mut jobs: mpsc::Receiver<Job>) {
+    while let Some(Job { what, reply }) = jobs.blocking_recv() {
+        match what {
+            Task::Work(work) => tell(reply, look(path, &work)),
+            Task::Close => return tell(reply, Ok(Outcome::Done)),
+        }
+    }
+}
+
+fn look(path: &Path, work: &Work) -> Result<Outcome, StoreError> {
+    let flags = OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_NO_MUTEX;
+    let connection = Connection::open_with_flags(path, flags).map_err(|e| sqlite_failed(&e))?;
+    connection.busy_timeout(Duration::from_secs(1)).map_err(|e| sqlite_failed(&e))?;
+    connection.execute_batch("BEGIN").map_err(|e| sqlite_failed(&e))?;
+    at_once(&Mutex::new(connection), work)
+}
+
+fn connect(path: &Path) -> Result<Connection, StoreError> {
+    let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
+    // Made here, so that nobody else may read it; its companions get the same rights.
+    let file = OpenOptions::new().append(true).create(true).mode(0o600).open(path);
+    file.map_err(|e| StoreError::Unavailable(format!("{} cannot be opened: {e}", path.display())))?;
+    let mut connection = Connection::open_with_flags(path, flags).map_err(|e| sqlite_failed(&e))?;
+    connection.busy_timeout(Duration::from_secs(1)).map_err(|e| sqlite_failed(&e))?;
+    let pragmas = "PRAGMA journal_mode = WAL; PRAGMA synchronous = FULL; PRAGMA mmap_size = 0; \
+                   PRAGMA trusted_schema = OFF; PRAGMA journal_size_limit = 67108864;";
+    connection.execute_batch(pragmas).map_err(|e| sqlite_failed(&e))?;
+    connection.set_prepared_statement_cache_capacity(STATEMENTS_KEPT);
+    migrate_sqlite(&mut connection)?;
+    Ok(connection)
+}
+
+fn lock(path: &Path) -> Result<File, StoreError> {
+    let name = beside(path, "lock");
+    let open = OpenOptions::new().append(true).create(true).mode(0o600).open(&name);
+    let file = open.map_err(|e| StoreError::Refused(format!("{} cannot be made: {e}", name.display())))?;
+    match file.try_lock() {
+        Ok(()) => Ok(file),
+        Err(TryLockError::WouldBlock) => Err(StoreError::Refused(format!(
+            "{} is used by another process; end that one first, or share a PostgreSQL store",
+            path.display()
+        ))),
+        Err(TryLockError::Error(error)) => {
+            Err(StoreError::Refused(format!("{} cannot be locked: {error}", name.display())))
+        }
+    }
+}

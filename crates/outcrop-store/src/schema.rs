@@ -1,0 +1,32 @@
+//! The tables, and how an older store becomes one of this version.
+
+use refinery::error::{Error, Kind};
+use refinery::{Migration, Runner};
+use tokio_postgres::Client;
+
+use crate::StoreError;
+
+/// Brings a SQLite file to this version.
+pub(crate) fn migrate_sqlite(connection: &mut rusqlite::Connection) -> Result<(), StoreError> {
+    runner()?.run(connection).map(|_| ()).map_err(|e| refused(&e))
+}
+
+/// Brings a PostgreSQL database to this version.
+pub(crate) async fn migrate_postgres(client: &mut Client) -> Result<(), StoreError> {
+    runner()?.run_async(client).await.map(|_| ()).map_err(|e| refused(&e))
+}
+
+fn runner() -> Result<Runner, StoreError> {
+    let first = Migration::unapplied("V1__ledger", include_str!("../migrations/V1__ledger.sql"));
+    let runner = Runner::new(&[first.map_err(|e| refused(&e))?]);
+    Ok(runner.set_abort_missing(true).set_abort_divergent(true))
+}
+
+fn refused(error: &Error) -> StoreError {
+    match error.kind() {
+        Kind::MissingVersion(_) | Kind::DivergentVersion(..) => StoreError::Refused(
+            "it was made by another version of Outcrop; use that one, or a later one".to_owned(),
+        ),
+        other => StoreError::Unavailable(format!("its tables cannot be made: {other}")),
+    }
+}
