@@ -14,6 +14,9 @@ use crate::{Location, StoreError};
 mod postgres;
 mod sqlite;
 
+#[cfg(test)]
+pub(crate) use sqlite::stop_after;
+
 /// Jobs that wait at most; whoever comes then waits to wait.
 const JOBS_MAX: usize = 256;
 

@@ -1,7 +1,13 @@
-//! The store, on every engine.
+//! The store, on every engine and in every weather.
 
+mod child;
+mod disks;
 mod engines;
 mod home;
 mod journal;
+mod kills;
 mod ledger;
 mod register;
+mod replicas;
+mod stops;
+mod wire;

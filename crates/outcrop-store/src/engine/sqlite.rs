@@ -2,10 +2,12 @@
 //!
 //! A lock file keeps other processes out. After an error of the disk the connection is closed without
 //! a checkpoint and opened anew: what an fsync has failed to write may not be there although a second
-//! one succeeds.
+//! one succeeds. Whoever opens finds it in the page cache and takes it for committed, so the log is
+//! written once more first.
 
 use std::fs::{File, OpenOptions, TryLockError};
-use std::os::unix::fs::OpenOptionsExt;
+use std::io;
+use std::os::unix::fs::{FileExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 use std::thread;
 use std::time::Duration;
@@ -199,10 +201,17 @@ fn look(path: &Path, work: &Work) -> Result<Outcome, StoreError> {
 }
 
 fn connect(path: &Path) -> Result<Connection, StoreError> {
+    let not_kept = |e| StoreError::Unavailable(format!("its log cannot be written: {e}"));
+    write_again(&log_of(path)).map_err(not_kept)?;
     let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
-    // Made here, so that nobody else may read it; its companions get the same rights.
-    let file = OpenOptions::new().append(true).create(true).mode(0o600).open(path);
-    file.map_err(|e| StoreError::Unavailable(format!("{} cannot be opened: {e}", path.display())))?;
+    // Made here, so that nobody else may read it; its companions get the same rights. One that is there
+    // is left alone, because closing it would let go of the locks of other connections.
+    let made = OpenOptions::new().write(true).create_new(true).mode(0o600).open(path);
+    if let Err(error) = made.map(drop)
+        && error.kind() != io::ErrorKind::AlreadyExists
+    {
+        return Err(StoreError::Unavailable(format!("{} cannot be made: {error}", path.display())));
+    }
     let mut connection = Connection::open_with_flags(path, flags).map_err(|e| sqlite_failed(&e))?;
     connection.busy_timeout(Duration::from_secs(1)).map_err(|e| sqlite_failed(&e))?;
     let pragmas = "PRAGMA journal_mode = WAL; PRAGMA synchronous = FULL; PRAGMA mmap_size = 0; \
@@ -211,6 +220,32 @@ fn connect(path: &Path) -> Result<Connection, StoreError> {
     connection.set_prepared_statement_cache_capacity(STATEMENTS_KEPT);
     migrate_sqlite(&mut connection)?;
     Ok(connection)
+}
+
+/// SQLite's log of a file.
+fn log_of(path: &Path) -> PathBuf {
+    let mut name = path.as_os_str().to_owned();
+    name.push("-wal");
+    PathBuf::from(name)
+}
+
+/// Writes what a file holds in its place, and sees it kept. Pages that an earlier fsync failed to write
+/// count as written although they are not; this makes them count anew.
+fn write_again(path: &Path) -> io::Result<()> {
+    let file = match OpenOptions::new().read(true).write(true).open(path) {
+        Ok(file) => file,
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
+        Err(error) => return Err(error),
+    };
+    let mut bytes = vec![0; 1 << 20];
+    let mut at = 0;
+    loop {
+        let read = file.read_at(&mut bytes, at)?;
+        let Some(found) = bytes.get(..read).filter(|found| !found.is_empty()) else { break };
+        file.write_all_at(found, at)?;
+        at += read as u64;
+    }
+    file.sync_all()
 }
 
 fn lock(path: &Path) -> Result<File, StoreError> {
@@ -227,4 +262,23 @@ fn lock(path: &Path) -> Result<File, StoreError> {
             Err(StoreError::Refused(format!("{} cannot be locked: {error}", name.display())))
         }
     }
+}
+
+/// Runs a group as the writer does, on a file that nobody else has open, and stops the engine in it
+/// after so many of its steps; whether it came to that.
+#[cfg(test)]
+pub(crate) fn stop_after(path: &Path, group: &[Work], steps: u64) -> bool {
+    let mut connection = connect(path).unwrap();
+    let mut left = steps;
+    let stop = move || {
+        left = left.saturating_sub(1);
+        left == 0
+    };
+    connection.progress_handler(1, Some(stop)).unwrap();
+    let connection = Mutex::new(connection);
+    let stopped = transact(&connection, group).is_err();
+    // As the writer closes it after an error, but without a rollback: the process is gone.
+    let connection = connection.into_inner();
+    connection.set_db_config(DbConfig::SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, true).unwrap();
+    stopped
 }

@@ -86,6 +86,10 @@ impl Server {
         assert!(ready, "PostgreSQL did not start in {}", self.folder.path().display());
     }
 
+    pub(super) fn socket(&self) -> PathBuf {
+        self.folder.path().join(".s.PGSQL.5432")
+    }
+
     pub(super) fn address(&self) -> String {
         self.address_of("postgres")
     }
