@@ -6,6 +6,7 @@
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
+use outcrop_core::Usage;
 use outcrop_policy::ledger::{
     AccountKey, AccountRow, Amounts, Answer, Balance, EntryState, Recovered, Report, Rows, Settled, Teller,
 };
@@ -257,9 +258,8 @@ pub(crate) async fn resolve(
     posted.attempt = name;
     posted.entry.estimated = false;
     let tokens = |count: i64| u64::try_from(count).ok();
-    posted.entry.usage.input = tokens(correction.actual.input_tokens);
-    posted.entry.usage.output = tokens(correction.actual.output_tokens);
-    (posted.entry.usage.cache_read, posted.entry.usage.cache_write) = (None, None);
+    let (input, output) = (tokens(correction.actual.input_tokens), tokens(correction.actual.output_tokens));
+    posted.entry.usage = Usage { input, output, ..Usage::default() };
     rows::store(session, &before, &after).await?;
     journal::correct(session, &suspended, &posted, correction).await?;
     journal::entry(session, &posted.attempt)

@@ -111,6 +111,10 @@ const COLUMNS: &str = "attempt, state, at_ms, request_id, org, team, key_name, u
      corrects, corrected_by, reason, by_name, signature";
 const ADD: &str = "VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18, \
      $19, $20, $21, $22, $23, $24, $25, $26, $27, $28, $29, $30, $31) ON CONFLICT (attempt) DO NOTHING";
+/// As `Usage::input_total`.
+const INPUT_TOTAL: &str = "COALESCE(input_tokens, 0) + COALESCE(cache_read_tokens, 0) + \
+     CASE WHEN COALESCE(cache_write_tokens, 0) < COALESCE(cache_write_1h_tokens, 0) \
+     THEN cache_write_1h_tokens ELSE COALESCE(cache_write_tokens, 0) END";
 const PACE: &str = "INSERT INTO pace (budget, scope, slot_ms, posted, suspense) VALUES ($1, $2, $3, $4, $5) \
      ON CONFLICT (budget, scope, slot_ms) DO UPDATE SET posted = pace.posted + excluded.posted, \
      suspense = pace.suspense + excluded.suspense";
@@ -219,7 +223,7 @@ pub(crate) async fn attribution(
         sum("CASE WHEN state = 'posted' THEN cost_nusd ELSE 0 END"),
         sum("CASE WHEN state = 'posted' THEN 0 ELSE cost_nusd END"),
         sum("CASE WHEN state = 'posted' AND estimated <> 0 THEN cost_nusd ELSE 0 END"),
-        sum("COALESCE(input_tokens, 0) + COALESCE(cache_read_tokens, 0) + COALESCE(cache_write_tokens, 0)"),
+        sum(INPUT_TOTAL),
         sum("output_tokens"),
     );
     let rows = session.query(&sql, vec![from_ms.into(), to_ms.into()]).await?;
@@ -327,9 +331,16 @@ fn values(settled: &Settled, correction: Option<&Correction>) -> Result<Values, 
     values.extend([&e.target, &e.operation, &e.tool].map(Value::from));
     values.extend([(&*e.upstream_request_id).into(), Value::from(&e.price_version)]);
     values.extend(
-        [usage.input, usage.output, usage.cache_read, usage.cache_write, usage.cache_write_1h].map(tokens),
+        [
+            usage.input,
+            usage.output,
+            usage.cache_read,
+            usage.cache_write,
+            usage.cache_write_1h,
+            usage.reasoning,
+        ]
+        .map(tokens),
     );
-    values.push(tokens(usage.reasoning));
     values.extend([e.bound_nusd.into(), e.cost_nusd.into(), e.estimated.into(), (&*lines).into()]);
     let said = |of: fn(&Correction) -> &str| Value::from(correction.map(of));
     values.extend([said(|c| &c.attempt), Value::Null, said(|c| &c.reason), said(|c| &c.by)]);

@@ -58,13 +58,11 @@ impl Register {
     }
 
     /// Writes a document, whether or not there was one. It is durable when this returns `Ok`.
-    #[allow(clippy::unused_async, reason = "a durable register waits for its disk")]
     pub async fn put(&self, kind: &str, id: &str, body: &str) -> Result<(), StoreError> {
         self.change(kind, id, Some(body)).await
     }
 
     /// Removes a document; one that is not there is no error. It is durable when this returns `Ok`.
-    #[allow(clippy::unused_async, reason = "a durable register waits for its disk")]
     pub async fn remove(&self, kind: &str, id: &str) -> Result<(), StoreError> {
         self.change(kind, id, None).await
     }
