@@ -46,7 +46,7 @@ pub fn router(view: Arc<dyn View>, more: Router, door: Door) -> Router {
         .route("/metrics", get(metrics))
         .route("/admin/v1/paths", get(|State(view): Shared| async move { Json(view.paths()) }))
         .route("/admin/v1/targets", get(|State(view): Shared| async move { Json(view.targets()) }))
-        .route("/admin/v1/balance", get(|State(view): Shared| async move { Json(view.balance()) }))
+        .route("/admin/v1/balance", get(|State(view): Shared| async move { Json(view.totals()) }))
         .route("/admin/v1/decisions", get(decisions))
         .route("/admin/v1/decisions/{request_id}", get(decision))
         .with_state(view)

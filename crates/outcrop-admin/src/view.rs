@@ -4,8 +4,8 @@ use std::sync::Arc;
 
 use outcrop_core::decision::Decision;
 use outcrop_core::path::PathKind;
-use outcrop_policy::book::Balance;
 use outcrop_policy::health::TargetHealth;
+use outcrop_policy::ledger::Totals;
 use outcrop_store::Administrator;
 use serde::Serialize;
 
@@ -25,8 +25,8 @@ pub trait View: Send + Sync + 'static {
     fn paths(&self) -> Vec<PathView>;
     /// The configured targets and their health.
     fn targets(&self) -> Vec<TargetView>;
-    /// What was spent.
-    fn balance(&self) -> Balance;
+    /// What this process has spent.
+    fn totals(&self) -> Totals;
     /// The record of one exchange.
     fn decision(&self, request_id: &str) -> Option<Arc<Decision>>;
     /// The newest records.

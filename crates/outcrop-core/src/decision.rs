@@ -62,6 +62,8 @@ pub enum Exclusion {
     Residency,
     /// The key may not use it.
     AllowList,
+    /// A budget has no room for it.
+    Budget,
     /// The operation's order does not name its path.
     Order,
     /// Switched off by the operator.

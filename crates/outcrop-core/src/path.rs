@@ -34,6 +34,28 @@ impl PathKind {
     }
 }
 
+/// What an upstream does, and bills, when its caller leaves in the middle of an answer.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum AbortBilling {
+    /// It stops, and bills the input and what was made until then.
+    StopsAndBillsSeen,
+    /// It goes on to the end and bills all of it; so the answer is read to its end to learn what.
+    ContinuesAndBillsFull,
+    /// Nobody has said: the upper bound counts as spent until there is evidence.
+    Unknown,
+}
+
+impl AbortBilling {
+    /// What is assumed where the operator says nothing. Bedrock was measured to go on (docs/budgets.md).
+    pub fn of(kind: PathKind) -> Self {
+        match kind {
+            PathKind::Bedrock => Self::ContinuesAndBillsFull,
+            PathKind::Mcp | PathKind::OpenAi | PathKind::Anthropic => Self::Unknown,
+        }
+    }
+}
+
 /// What a second run of a tool would do, as registered by the operator.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]

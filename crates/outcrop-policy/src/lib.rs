@@ -12,7 +12,6 @@
     )
 )]
 
-pub mod book;
 pub mod health;
 pub mod ledger;
 pub mod local;
@@ -25,7 +24,6 @@ pub mod route;
 pub mod scope;
 pub mod stops;
 
-pub use book::Book;
 pub use health::Health;
 pub use ledger::Ledger;
 pub use price::PriceBook;

@@ -12,7 +12,7 @@ use outcrop_core::TargetId;
 use outcrop_core::decision::{Candidate, Exclusion};
 use outcrop_core::money::Price;
 use outcrop_core::operation::{Operation, Preference, Priority};
-use outcrop_core::path::{Effect, PathKind};
+use outcrop_core::path::{AbortBilling, Effect, PathKind};
 use smallvec::SmallVec;
 
 use crate::price::{Asked, PriceBook};
@@ -42,6 +42,8 @@ pub struct TargetSpec {
     pub price: Option<Arc<Price>>,
     /// The most output tokens that the model makes, as far as it is known.
     pub output_tokens_max: Option<u64>,
+    /// What the upstream bills when a caller leaves.
+    pub abort_billing: AbortBilling,
     /// Output limit to inject where the caller set none.
     pub max_tokens_default: Option<u64>,
 }

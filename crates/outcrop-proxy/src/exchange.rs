@@ -20,10 +20,11 @@ use crate::authenticate::{Caller, authenticate};
 use crate::body::Body;
 use crate::clock::unix_now;
 use crate::failover::{Exchange, failover};
-use crate::gateway::{Gateway, Snapshot};
+use crate::gateway::Gateway;
 use crate::headers::Wishes;
 use crate::intake::{Asked, Call, intake};
 use crate::models;
+use crate::payer::Payer;
 use crate::plan::{plan, promise};
 use crate::rates::{foresee, rate};
 use crate::refuse::refuse;
@@ -50,7 +51,7 @@ pub async fn exchange(gateway: Arc<Gateway>, request: Request<Incoming>) -> Resp
 /// What a request came to.
 enum Answered {
     /// A model answers.
-    ByModel(Box<Delivery>, Box<Call>),
+    ByModel(Box<Delivery>, Arc<Call>),
     /// The gateway answers by itself.
     Here(Response<Body>),
 }
@@ -82,9 +83,11 @@ async fn answer(
     record.caller(&caller.name, snapshot.version);
     rate(gateway, call.attribution(&caller, &operation.name), record)?;
     let plan = plan(&snapshot, &caller, &call, operation, record)?;
-    let whose = call.attribution(&caller, &operation.name);
-    let delivery = ask(gateway, &snapshot, (&call, whose), &plan, admission, record).await?;
-    Ok(Answered::ByModel(Box::new(delivery), Box::new(call)))
+    let call = Arc::new(call);
+    let payer = Payer::of(&call, &caller, operation, record.priority());
+    let exchange = Exchange { gateway, snapshot: &snapshot, call: &call, payer: &Arc::new(payer) };
+    let delivery = ask(exchange, &plan, admission, record).await?;
+    Ok(Answered::ByModel(Box::new(delivery), call))
 }
 
 /// Whose a request is and what it asks, as far as its head says.
@@ -94,18 +97,16 @@ fn head_of(caller: &Caller, wishes: &Wishes, operation: &Operation) -> Attributi
 
 /// Tries the plan, and packs what the answer needs on its way.
 async fn ask(
-    gateway: &Arc<Gateway>,
-    snapshot: &Arc<Snapshot>,
-    (call, whose): (&Call, Attribution),
+    exchange: Exchange<'_>,
     plan: &Plan,
     admission: Admission,
     record: &mut Record,
 ) -> Result<Delivery, Failure> {
-    record.attributed(&whose);
-    gateway.stops.may_start(&whose, record.id().as_str(), unix_now)?;
-    let exchange = Exchange { gateway, snapshot, call, whose: &whose, admission: &admission };
+    let whose = &exchange.payer.whose;
+    record.attributed(whose);
+    exchange.gateway.stops.may_start(whose, record.id().as_str(), unix_now)?;
     let committed = failover(exchange, plan, record).await?;
-    Ok(Delivery { committed, admission, snapshot: Arc::clone(snapshot) })
+    Ok(Delivery { committed, admission, snapshot: Arc::clone(exchange.snapshot) })
 }
 
 /// Answers one call of the MCP endpoint's `converse` tool. `on_text` hears of text as it comes.
@@ -118,10 +119,10 @@ pub async fn converse(
 ) -> Result<Conversed, Failure> {
     let mut record = Record::open(gateway, Dialect::Mcp, Instant::now(), unix_now());
     let request_id = record.id().clone();
-    match answer_tool(gateway, caller, &call, &mut record).await {
+    match answer_tool(gateway, caller, call, &mut record).await {
         Ok(delivery) => {
             let path = Arc::clone(&delivery.committed.path);
-            let reply = gather(delivery, record, on_text).await?;
+            let reply = gather(gateway, delivery, record, on_text).await?;
             Ok(Conversed { reply, request_id, path })
         }
         Err(failure) => {
@@ -135,7 +136,7 @@ pub async fn converse(
 async fn answer_tool(
     gateway: &Arc<Gateway>,
     caller: &Caller,
-    call: &Call,
+    call: Call,
     record: &mut Record,
 ) -> Result<Delivery, Failure> {
     let snapshot = gateway.snapshot();
@@ -143,9 +144,10 @@ async fn answer_tool(
     let operation = promise(&snapshot, &call.wishes, record)?;
     let admission = admit(gateway)?;
     rate(gateway, call.attribution(caller, &operation.name), record)?;
-    let plan = plan(&snapshot, caller, call, operation, record)?;
-    let whose = call.attribution(caller, &operation.name);
-    ask(gateway, &snapshot, (call, whose), &plan, admission, record).await
+    let plan = plan(&snapshot, caller, &call, operation, record)?;
+    let payer = Payer::of(&call, caller, operation, record.priority());
+    let exchange = Exchange { gateway, snapshot: &snapshot, call: &Arc::new(call), payer: &Arc::new(payer) };
+    ask(exchange, &plan, admission, record).await
 }
 
 /// What the MCP endpoint gets for a call.

@@ -7,22 +7,26 @@
 use std::sync::Arc;
 
 use http::{HeaderName, HeaderValue};
+use outcrop_core::decision::Exclusion;
 use outcrop_core::failure::{Class, Code, Failure, Reason};
-use outcrop_core::path::Effect;
+use outcrop_core::path::{AbortBilling, Effect};
 use outcrop_core::{AttemptId, Protocol};
 use outcrop_policy::route::{ATTEMPTS_MAX, Choice, Plan, TargetSpec, target_name};
 use outcrop_policy::scope::Attribution;
 use outcrop_policy::stops::Phase;
-use outcrop_upstream::{Answer, AnswerBody, AnswerStream, Attempt, Dispatch, Whole};
-use outcrop_wire::{Item, TargetModel};
-use tokio::time::{Instant, timeout_at};
+use outcrop_upstream::{AnswerBody, AnswerStream, Whole};
+use outcrop_wire::Item;
+use tokio::time::Instant;
 
-use crate::admit::{Admission, Reservation};
 use crate::clock::unix_now;
+use crate::drain::Opened;
 use crate::gate::Ear;
 use crate::gateway::{Gateway, Snapshot};
 use crate::intake::Call;
+use crate::opening::{Opening, Try};
+use crate::payer::Payer;
 use crate::plan::share;
+use crate::reserve::{Reservation, reserve};
 use crate::settle::{Attempted, Record};
 
 /// An answer whose first content is here: no other target will be tried.
@@ -34,6 +38,7 @@ pub(crate) struct Committed {
     pub(crate) headers: Vec<(HeaderName, HeaderValue)>,
     pub(crate) body: CommittedBody,
     pub(crate) reservation: Reservation,
+    pub(crate) billing: AbortBilling,
 }
 
 /// The answer itself.
@@ -56,9 +61,6 @@ impl Cut {
         self.stop.cut(&self.whose, Phase::Stream).await
     }
 }
-
-/// Most bytes that may precede the first content of a stream.
-const PRELUDE_BYTES_MAX: usize = 1024 * 1024;
 
 /// Tries the targets of the plan in order until one answers or none may be tried any more.
 pub(crate) async fn failover(
@@ -84,8 +86,7 @@ pub(crate) async fn failover(
             }
             Err(failure) => failure,
         };
-        // Neither was sent, so neither is an attempt.
-        if failure.reason == Reason::Inexpressible || is_stopped_unsent(&failure) {
+        if is_unsent_for_our_sake(&failure) {
             unsaid.get_or_insert(failure);
             continue;
         }
@@ -107,11 +108,10 @@ fn count_failover(gateway: &Gateway, before: Option<&(Arc<str>, Failure)>, to: &
 /// What every attempt of one exchange shares.
 #[derive(Clone, Copy)]
 pub(crate) struct Exchange<'a> {
-    pub(crate) gateway: &'a Gateway,
-    pub(crate) snapshot: &'a Snapshot,
-    pub(crate) call: &'a Call,
-    pub(crate) whose: &'a Attribution,
-    pub(crate) admission: &'a Admission,
+    pub(crate) gateway: &'a Arc<Gateway>,
+    pub(crate) snapshot: &'a Arc<Snapshot>,
+    pub(crate) call: &'a Arc<Call>,
+    pub(crate) payer: &'a Arc<Payer>,
 }
 
 /// One try at one target, up to its first content, with its own reservation.
@@ -125,27 +125,36 @@ async fn try_one(
     let target = target_name(&spec.path, &choice.model_id);
     let number = u8::try_from(record.attempts() + 1).unwrap_or(u8::MAX);
     let id = AttemptId { request: record.id().clone(), number };
-    let whose = exchange.whose.clone().at(&spec.path, spec.region.as_ref());
-    let mut stop = exchange.gateway.stops.listen();
-    exchange.gateway.stops.may_start(&whose, id.request.as_str(), unix_now)?;
-    let reservation = exchange.admission.reserve(Arc::clone(&choice.price));
-    let started = Instant::now();
-    let opened = tokio::select! {
-        biased;
-        failure = stop.cut(&whose, phase_of(exchange.call)) => Err(failure),
-        opened = timeout_at(by, open(exchange, choice, spec, by, &id)) => {
-            opened.unwrap_or_else(|_| Err(out_of_time()))
-        }
-    };
-    let opened = match opened {
-        // Nothing was sent, so it is no attempt.
-        Err(failure) if failure.reason == Reason::Inexpressible => {
-            record.cannot_carry(&target);
-            reservation.void();
+    let Exchange { gateway, snapshot, call, payer } = exchange;
+    let quote = payer.quote(gateway, snapshot, &call.envelope, (choice, spec))?;
+    let whose = quote.whose.clone();
+    let mut stop = gateway.stops.listen();
+    gateway.stops.may_start(&whose, id.request.as_str(), unix_now)?;
+    let reservation = match reserve(gateway, payer, quote, &id, by).await {
+        Ok(reservation) => reservation,
+        Err(failure) => {
+            record.excluded(&target, Exclusion::Budget);
             return Err(failure);
         }
-        opened => opened,
     };
+    let started = Instant::now();
+    let one = Try { id, snapshot: Arc::clone(snapshot), call: Arc::clone(call), choice: choice.clone(), by };
+    let mut opening = Opening::new(gateway, spec, one, reservation);
+    let opened = tokio::select! {
+        biased;
+        failure = stop.cut(&whose, phase_of(call)) => Err(failure),
+        opened = opening.first_content(by) => opened,
+    };
+    let mut reservation = opening.end();
+    if let Err(failure) = &opened
+        && is_unsent_for_our_sake(failure)
+    {
+        if failure.reason == Reason::Inexpressible {
+            record.excluded(&target, Exclusion::Capability);
+        }
+        reservation.void();
+        return Err(failure.clone());
+    }
     let upstream_request_id = match &opened {
         Ok((answer, _)) => answer.upstream_request_id.as_str(),
         Err(failure) => failure.upstream.as_ref().map_or("", |u| u.request_id.as_str()),
@@ -157,9 +166,11 @@ async fn try_one(
         failure: opened.as_ref().err(),
         upstream_request_id,
     });
+    reservation.answered(upstream_request_id);
     match opened {
         Ok((answer, seen)) => {
-            Ok(commit(answer, seen, spec, target, reservation, Box::new(Cut { stop, whose })))
+            let cut = Box::new(Cut { stop, whose });
+            Ok(commit((answer, seen), spec, target, reservation, cut))
         }
         Err(failure) => {
             reservation.fail(failure.class);
@@ -173,62 +184,8 @@ fn phase_of(call: &Call) -> Phase<'static> {
     if call.envelope.stream { Phase::Stream } else { Phase::Whole }
 }
 
-/// Sends the request and reads until there is content to give.
-async fn open(
-    exchange: Exchange<'_>,
-    choice: &Choice,
-    spec: &TargetSpec,
-    by: Instant,
-    id: &AttemptId,
-) -> Result<(Answer, Vec<Item>), Failure> {
-    let path = exchange.snapshot.upstreams.path(&spec.path).ok_or_else(|| {
-        Failure::network(Reason::Connect, Class::NotSent, "the path is not part of this snapshot")
-    })?;
-    let model = TargetModel {
-        id: &choice.model_id,
-        max_tokens_default: spec.max_tokens_default,
-        max_tokens_cap: None,
-    };
-    let attempt = Attempt {
-        id,
-        envelope: &exchange.call.envelope,
-        model,
-        deadline: by,
-        headers: &exchange.call.travelling,
-        dispatch: &Dispatch::untold(),
-    };
-    // Boxed: the largest future of an exchange is gone once the answer has begun.
-    let mut answer = Box::pin(path.attempt(attempt)).await?;
-    let mut seen = Vec::new();
-    if let AnswerBody::Stream(stream) = &mut answer.body {
-        read_prelude(stream, &mut seen).await?;
-    }
-    Ok((answer, seen))
-}
-
-async fn read_prelude(stream: &mut AnswerStream, seen: &mut Vec<Item>) -> Result<(), Failure> {
-    let mut bytes = 0usize;
-    loop {
-        let Some(item) = stream.next().await? else {
-            let detail = "the stream ended without content";
-            return Err(Failure::network(Reason::Truncated, Class::Ambiguous, detail));
-        };
-        bytes = bytes.saturating_add(item.raw.len());
-        if bytes > PRELUDE_BYTES_MAX {
-            let detail = "no content within the first MiB";
-            return Err(Failure::network(Reason::Oversized, Class::Ambiguous, detail));
-        }
-        let content = item.events.iter().any(outcrop_core::Event::is_content);
-        seen.push(item);
-        if content {
-            return Ok(());
-        }
-    }
-}
-
 fn commit(
-    answer: Answer,
-    seen: Vec<Item>,
+    (answer, seen): Opened,
     spec: &TargetSpec,
     target: String,
     reservation: Reservation,
@@ -245,6 +202,7 @@ fn commit(
             AnswerBody::Stream(rest) => CommittedBody::Stream { seen, rest, cut },
         },
         reservation,
+        billing: spec.abort_billing,
     }
 }
 
@@ -258,9 +216,11 @@ fn may_go_elsewhere(class: Class, effect: Effect) -> bool {
     }
 }
 
-/// Whether an emergency stop kept an attempt from being dispatched.
-fn is_stopped_unsent(failure: &Failure) -> bool {
-    failure.code == Code::Stopped && failure.class == Class::NotSent
+/// Whether the gateway itself did not send it: the path cannot say it, a stop or a budget of that target
+/// is in the way, or the ledger could not record it. It is no attempt, and says nothing of the target.
+fn is_unsent_for_our_sake(failure: &Failure) -> bool {
+    failure.reason == Reason::Inexpressible
+        || (failure.reason == Reason::Policy && failure.class == Class::NotSent)
 }
 
 /// An attempt that may have had an effect and must not be repeated has an unknown outcome.
@@ -292,10 +252,6 @@ fn exhausted(last: Option<Failure>, record: &Record) -> Failure {
         return Failure::deadline(detail.unwrap_or_default());
     }
     last.unwrap_or_else(|| Failure::deadline("the deadline had passed before the first attempt"))
-}
-
-fn out_of_time() -> Failure {
-    Failure::network(Reason::Timeout, Class::Ambiguous, "no content within the attempt's share of time")
 }
 
 #[cfg(test)]

@@ -6,7 +6,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use arc_swap::ArcSwap;
-use outcrop_policy::{Book, DecisionLog, Health, RateSpec, Rates, Routes, Stop};
+use outcrop_policy::Ledger;
+use outcrop_policy::{DecisionLog, Health, RateSpec, Rates, Routes, Stop};
+use outcrop_store::Keeper;
 use outcrop_upstream::Upstreams;
 use tokio::sync::Semaphore;
 use tokio::time::Instant;
@@ -19,6 +21,9 @@ use crate::metrics::Metrics;
 /// Most memory for the bodies of all requests at once, in KiB: 2 GiB.
 const BODIES_KIB_MAX: usize = 2 * 1024 * 1024;
 
+/// Most answers that are read on at once after their callers left.
+const DRAINS_MAX: usize = 32;
+
 /// Limits on one request.
 #[derive(Debug, Clone, Copy)]
 pub struct Limits {
@@ -30,6 +35,9 @@ pub struct Limits {
     pub json: outcrop_wire::Limits,
     /// Most answers (`n`) one request may ask for.
     pub answers_max: u64,
+    /// Output tokens of a request that sets no limit, where a hard budget counts it and the model's row says
+    /// nothing.
+    pub output_tokens_default: u64,
 }
 
 impl Default for Limits {
@@ -39,6 +47,7 @@ impl Default for Limits {
             body_idle_max: Duration::from_secs(10),
             json: outcrop_wire::Limits::default(),
             answers_max: 8,
+            output_tokens_default: 4096,
         }
     }
 }
@@ -91,8 +100,10 @@ pub struct Gateway {
     pub health: Health,
     /// Emergency stops.
     pub stops: Gate,
-    /// What was spent.
-    pub book: Book,
+    /// The ledger and what makes it durable.
+    pub keeper: Keeper,
+    /// Longest wait for one answer of the store, when the leases do not hold enough.
+    pub grant_wait_max: Duration,
     /// Rate limits and their state; those of a snapshot take force with it.
     pub rates: Rates,
     /// Recent decision records.
@@ -105,12 +116,27 @@ pub struct Gateway {
     pub background: TaskTracker,
     pub(crate) permits: Arc<Semaphore>,
     pub(crate) body_kib: Arc<Semaphore>,
+    pub(crate) drains: Arc<Semaphore>,
+}
+
+/// What a gateway is made of, beside its first snapshot.
+pub struct Parts {
+    /// Counters and histograms.
+    pub metrics: Metrics,
+    /// The ledger and what makes it durable.
+    pub keeper: Keeper,
+    /// Most exchanges at once.
+    pub inflight_max: usize,
+    /// Longest wait for one answer of the store, when the leases do not hold enough.
+    pub grant_wait_max: Duration,
+    /// The tracker that the snapshot's upstreams were built with.
+    pub background: TaskTracker,
 }
 
 impl Gateway {
-    /// A gateway that serves at most `inflight_max` exchanges at once; `background` is the tracker that
-    /// the snapshot's upstreams were built with.
-    pub fn new(snapshot: Snapshot, metrics: Metrics, inflight_max: usize, background: TaskTracker) -> Self {
+    /// A gateway over its first snapshot.
+    pub fn new(snapshot: Snapshot, parts: Parts) -> Self {
+        let Parts { metrics, keeper, inflight_max, grant_wait_max, background } = parts;
         let rates = Rates::new(Instant::now().into_std());
         rates.enforce(&snapshot.rates);
         Self {
@@ -118,14 +144,21 @@ impl Gateway {
             snapshot: ArcSwap::from_pointee(snapshot),
             health: Health::default(),
             stops: Gate::default(),
-            book: Book::default(),
+            keeper,
+            grant_wait_max,
             decisions: DecisionLog::new(outcrop_policy::record::RECORDS_KEPT),
             metrics,
             connections: TaskTracker::new(),
             background,
             permits: Arc::new(Semaphore::new(inflight_max)),
             body_kib: Arc::new(Semaphore::new(BODIES_KIB_MAX)),
+            drains: Arc::new(Semaphore::new(DRAINS_MAX)),
         }
+    }
+
+    /// The ledger.
+    pub fn ledger(&self) -> &Ledger {
+        self.keeper.ledger()
     }
 
     /// The snapshot in force.

@@ -5,7 +5,6 @@
 //! upstream, and a caller that leaves drops everything held here, which cancels the upstream and
 //! settles the exchange. A broken upstream ends with an error event, never with an invented finish.
 
-use std::collections::VecDeque;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -14,20 +13,21 @@ use futures_util::stream;
 use http::header::{CONTENT_LENGTH, CONTENT_TYPE};
 use http::{HeaderMap, HeaderValue, Response, Version};
 use outcrop_core::failure::{Class, Failure, Reason};
-use outcrop_core::money::NanoUsd;
 use outcrop_core::reply::ChatReply;
-use outcrop_core::{Ask, Event, Protocol, Reply, Usage};
-use outcrop_upstream::{AnswerStream, Whole};
+use outcrop_core::{Ask, Event, Protocol, Reply};
+use outcrop_upstream::Whole;
 use outcrop_wire::{AnswerContext, Envelope, Item, StreamEncoder, encode_reply};
 use tokio::sync::mpsc;
-use tokio::time::{Instant, timeout_at};
+use tokio::time::Instant;
 
-use crate::admit::{Admission, Reservation};
+use crate::admit::Admission;
 use crate::body::Body;
-use crate::failover::{Committed, CommittedBody, Cut};
+use crate::failover::{Committed, CommittedBody};
+use crate::flow::{Account, Flow, Source};
 use crate::gateway::{Gateway, Snapshot};
 use crate::rates::tell;
 use crate::refuse::body_of;
+use crate::reserve::{Paid, Reservation};
 use crate::settle::{Ending, Record};
 
 /// After the terminal event the upstream's connection is read to its end, so that it can be reused; it
@@ -45,7 +45,7 @@ pub(crate) struct Delivery {
 
 /// Makes the response: whole, or as a stream that is pulled by the caller's connection.
 pub(crate) fn relay(
-    gateway: &Gateway,
+    gateway: &Arc<Gateway>,
     delivery: Delivery,
     envelope: &Envelope,
     record: Record,
@@ -57,8 +57,8 @@ pub(crate) fn relay(
     match committed.body {
         CommittedBody::Whole(whole) => {
             let (rated, unix) = record.rating();
-            let settled = settle_whole(envelope.protocol, &whole.reply, committed.reservation, record);
-            cost_header(&mut headers, settled);
+            let paid = settle_whole(envelope.protocol, &whole, committed.reservation, record);
+            money_headers(&mut headers, paid);
             if let Some(rated) = rated {
                 let standing = gateway.rates.standing(&rated.whose, Instant::now().into_std());
                 tell(&mut headers, envelope.protocol.dialect(), &standing, unix);
@@ -78,11 +78,18 @@ pub(crate) fn relay(
             if let (Some(rated), unix) = record.rating() {
                 tell(&mut headers, envelope.protocol.dialect(), &rated.standing, unix);
             }
-            let account =
-                Account { record, reservation: committed.reservation, _admission: admission, snapshot };
-            let source = Source { seen: seen.into(), rest, cut };
-            let reader_stall_max = account.snapshot.streams.reader_stall_max;
-            let relay = Box::new(Relay::new(source, account, envelope, context));
+            budget_header(&mut headers, committed.reservation.remaining_nusd());
+            let reader_stall_max = snapshot.streams.reader_stall_max;
+            let account = Account {
+                gateway: Arc::clone(gateway),
+                record,
+                reservation: committed.reservation,
+                billing: committed.billing,
+                admission,
+                snapshot,
+            };
+            let flow = Flow::new(Source { seen: seen.into(), rest, cut }, account);
+            let relay = Box::new(Relay::new(flow, envelope, context));
             let body = match version {
                 Version::HTTP_2 => pushed(gateway, relay, reader_stall_max),
                 _ => pulled(relay),
@@ -125,14 +132,16 @@ fn pushed(gateway: &Gateway, mut relay: Box<Relay>, reader_stall_max: Duration) 
 
 /// Reads the whole answer for a caller that wants it decoded, telling it of text as it comes.
 pub(crate) async fn gather(
+    gateway: &Arc<Gateway>,
     delivery: Delivery,
     record: Record,
     on_text: &mut (dyn FnMut(&str) + Send),
 ) -> Result<ChatReply, Failure> {
     let Delivery { committed, admission, snapshot } = delivery;
-    match committed.body {
+    let Committed { reservation, billing, body, .. } = committed;
+    match body {
         CommittedBody::Whole(whole) => {
-            settle_whole(Protocol::McpTool, &whole.reply, committed.reservation, record);
+            settle_whole(Protocol::McpTool, &whole, reservation, record);
             match whole.reply {
                 Reply::Chat(reply) => Ok(reply),
                 Reply::Embeddings { .. } | Reply::TokenCount(_) | Reply::Native(_) => {
@@ -141,126 +150,56 @@ pub(crate) async fn gather(
             }
         }
         CommittedBody::Stream { seen, rest, cut } => {
-            let mut account =
-                Account { record, reservation: committed.reservation, _admission: admission, snapshot };
-            let mut source = Source { seen: seen.into(), rest, cut };
+            let gateway = Arc::clone(gateway);
+            let account = Account { gateway, record, reservation, billing, admission, snapshot };
+            let mut flow = Flow::new(Source { seen: seen.into(), rest, cut }, account);
             let mut reply = ChatReply::default();
-            let ending = read_all(&mut source, &mut account, &mut reply, on_text).await;
+            let ending = read_all(&mut flow, &mut reply, on_text).await;
             let ending = ending.map_err(Failure::after_content);
-            account.close(ending.as_ref().err(), &reply.usage);
+            flow.close(ending.as_ref().err());
             ending.map(|()| reply)
         }
     }
 }
 
 async fn read_all(
-    source: &mut Source,
-    account: &mut Account,
+    flow: &mut Flow,
     reply: &mut ChatReply,
     on_text: &mut (dyn FnMut(&str) + Send),
 ) -> Result<(), Failure> {
-    while let Some(item) = source.next(account).await? {
+    while let Some(item) = flow.next().await? {
         for event in item.events {
             if let Event::Delta { delta: outcrop_core::event::Delta::Text(text), .. } = &event {
                 on_text(text);
             }
             reply.absorb(event);
         }
-        account.record.counted(reply.usage);
     }
     Ok(())
 }
 
-/// Items as they come from the upstream, each within its time.
-struct Source {
-    seen: VecDeque<Item>,
-    rest: AnswerStream,
-    cut: Box<Cut>,
-}
-
-impl Source {
-    /// The next item, unless an emergency stop comes before it.
-    async fn next(&mut self, account: &Account) -> Result<Option<Item>, Failure> {
-        let Self { seen, rest, cut } = self;
-        tokio::select! {
-            biased;
-            failure = cut.come() => Err(failure),
-            item = Self::item(seen, rest, account) => item,
-        }
-    }
-
-    async fn item(
-        seen: &mut VecDeque<Item>,
-        rest: &mut AnswerStream,
-        account: &Account,
-    ) -> Result<Option<Item>, Failure> {
-        if let Some(item) = seen.pop_front() {
-            return Ok(Some(item));
-        }
-        let limits = &account.snapshot.streams;
-        let stalled = Instant::now() + limits.stall_max;
-        let too_long = account.record.accepted() + limits.total_max;
-        match timeout_at(stalled.min(too_long), rest.next()).await {
-            Ok(item) => item,
-            Err(_) if too_long <= stalled => Err(Failure::deadline("the stream lived too long")),
-            Err(_) => {
-                Err(Failure::network(Reason::Stalled, Class::Partial, "no byte within the stall limit"))
-            }
-        }
-    }
-}
-
-/// What is settled when the stream ends, however it ends.
-struct Account {
-    record: Record,
-    reservation: Reservation,
-    _admission: Admission,
-    // Held to the end: a path that only this snapshot has must outlive what runs on it (I-8).
-    snapshot: Arc<Snapshot>,
-}
-
-impl Account {
-    fn close(self, failure: Option<&Failure>, usage: &Usage) {
-        let Self { record, reservation, _admission, snapshot: _snapshot } = self;
-        let usage = *usage;
-        if let Some(failure) = failure {
-            // What was counted so far is not what was made.
-            reservation.fail(failure.class);
-            record.settle(&Ending::Partial { failure, usage });
-        } else {
-            let cost = reservation.settle(&usage);
-            record.settle(&Ending::Complete { usage, cost });
-        }
-    }
-}
-
-/// A stream under way.
+/// A stream on its way to its caller.
 struct Relay {
-    source: Source,
-    // `None` once the exchange is settled.
-    account: Option<Account>,
+    flow: Flow,
     context: AnswerContext,
     protocol: Protocol,
     // `None` when the upstream's frames pass unchanged.
     encoder: Option<StreamEncoder>,
     // The caller did not ask for the usage chunk that we asked the upstream for.
     hides_usage: bool,
-    usage: Usage,
     linger_until: Option<Instant>,
 }
 
 impl Relay {
-    fn new(source: Source, account: Account, envelope: &Envelope, context: AnswerContext) -> Self {
+    fn new(flow: Flow, envelope: &Envelope, context: AnswerContext) -> Self {
         let protocol = envelope.protocol;
-        let encoder = (!source.rest.passes_raw()).then(|| StreamEncoder::new(protocol, context.clone()));
+        let encoder = (!flow.passes_raw()).then(|| StreamEncoder::new(protocol, context.clone()));
         Self {
-            source,
-            account: Some(account),
+            flow,
             protocol,
             encoder,
             hides_usage: protocol == Protocol::OpenAiChat && !envelope.stream_usage,
             context,
-            usage: Usage::default(),
             linger_until: None,
         }
     }
@@ -268,11 +207,12 @@ impl Relay {
     /// The next piece for the caller; `None` when there is nothing more to say.
     async fn next(&mut self) -> Option<Bytes> {
         loop {
-            let item = match &self.account {
-                Some(account) => self.source.next(account).await,
-                None => return self.linger().await,
-            };
-            match item {
+            if !self.flow.is_open() {
+                // The caller has everything.
+                self.flow.linger(self.linger_until?).await;
+                return None;
+            }
+            match self.flow.next().await {
                 Ok(Some(item)) => {
                     let piece = self.carry(item);
                     if !piece.is_empty() {
@@ -287,21 +227,12 @@ impl Relay {
 
     fn carry(&mut self, item: Item) -> Bytes {
         let mut out = BytesMut::new();
-        let mut done = false;
-        for event in &item.events {
-            match event {
-                Event::Usage(usage) => self.usage.merge(*usage),
-                Event::Done => done = true,
-                _ => {}
-            }
-            if let Some(encoder) = &mut self.encoder {
+        if let Some(encoder) = &mut self.encoder {
+            for event in &item.events {
                 encoder.encode(event, &mut out);
             }
         }
-        if let Some(account) = &mut self.account {
-            account.record.counted(self.usage);
-        }
-        if done {
+        if item.events.iter().any(|event| matches!(event, Event::Done)) {
             self.close(None);
         }
         match &self.encoder {
@@ -323,46 +254,32 @@ impl Relay {
     }
 
     fn close(&mut self, failure: Option<&Failure>) {
-        if let Some(account) = self.account.take() {
-            account.close(failure, &self.usage);
-        }
+        self.flow.close(failure);
         let grace = if failure.is_none() { LINGER_MAX } else { Duration::ZERO };
         self.linger_until = Some(Instant::now() + grace);
     }
-
-    /// The caller has everything; what the upstream still sends is read and dropped.
-    async fn linger(&mut self) -> Option<Bytes> {
-        let until = self.linger_until?;
-        let drain = async { while let Ok(Some(_)) = self.source.rest.next().await {} };
-        let _ = timeout_at(until, drain).await;
-        None
-    }
 }
 
-fn settle_whole(
-    protocol: Protocol,
-    reply: &Reply,
-    reservation: Reservation,
-    record: Record,
-) -> Option<NanoUsd> {
-    let mut usage = reply.usage();
-    let cost = match protocol {
+fn settle_whole(protocol: Protocol, whole: &Whole, reservation: Reservation, record: Record) -> Option<Paid> {
+    let mut usage = whole.reply.usage();
+    let bytes = whole.raw.as_ref().map_or(u64::MAX, |raw| raw.len() as u64);
+    let paid = match protocol {
         Protocol::AnthropicCountTokens | Protocol::BedrockCountTokens => {
             reservation.void();
             None
         }
         Protocol::OpenAiEmbeddings => {
             usage.output = usage.output.or(Some(0));
-            reservation.settle(&usage)
+            reservation.settle(&usage, bytes)
         }
         Protocol::OpenAiChat
         | Protocol::AnthropicMessages
         | Protocol::BedrockConverse
         | Protocol::BedrockInvoke
-        | Protocol::McpTool => reservation.settle(&usage),
+        | Protocol::McpTool => reservation.settle(&usage, bytes),
     };
-    record.settle(&Ending::Complete { usage, cost });
-    cost
+    record.settle(&Ending::Complete { usage, cost: paid.map(|paid| paid.cost) });
+    paid
 }
 
 fn encoded(whole: Whole, protocol: Protocol, context: &AnswerContext) -> (HeaderValue, Bytes) {
@@ -423,9 +340,16 @@ fn headers_of(committed: &Committed, record: &Record, protocol: Protocol) -> Hea
     headers
 }
 
-fn cost_header(headers: &mut HeaderMap, cost: Option<NanoUsd>) {
-    if let Some(cost) = cost {
-        headers.insert("x-outcrop-cost-nusd", HeaderValue::from(cost.0));
+fn money_headers(headers: &mut HeaderMap, paid: Option<Paid>) {
+    if let Some(paid) = paid {
+        headers.insert("x-outcrop-cost-nusd", HeaderValue::from(paid.cost.0));
+        budget_header(headers, paid.remaining_nusd);
+    }
+}
+
+fn budget_header(headers: &mut HeaderMap, remaining_nusd: Option<i64>) {
+    if let Some(remaining) = remaining_nusd {
+        headers.insert("x-outcrop-budget-remaining-nusd", HeaderValue::from(remaining.max(0)));
     }
 }
 

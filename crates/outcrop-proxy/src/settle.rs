@@ -107,6 +107,11 @@ impl Record {
         self.decision.as_ref().expect("invariant: only `settle`, which consumes the record, takes it")
     }
 
+    /// Its priority.
+    pub(crate) fn priority(&self) -> Priority {
+        self.view().priority
+    }
+
     /// The id of the exchange.
     pub(crate) fn id(&self) -> &RequestId {
         &self.view().request_id
@@ -197,12 +202,12 @@ impl Record {
         self.decision().candidates.clone_from(&plan.candidates);
     }
 
-    /// A target turned out unable to carry the request; nothing was sent to it.
-    pub(crate) fn cannot_carry(&mut self, target: &str) {
+    /// A target turned out not to be usable for the request; nothing was sent to it.
+    pub(crate) fn excluded(&mut self, target: &str, why: Exclusion) {
         let candidates = &mut self.decision().candidates;
         if let Some(candidate) = candidates.iter_mut().find(|c| c.target == target) {
             candidate.rank = None;
-            candidate.excluded = Some(Exclusion::Capability);
+            candidate.excluded = Some(why);
         }
     }
 

@@ -23,7 +23,7 @@ use url::Url;
 
 use crate::connect::Connector;
 use crate::connect::tls::TlsConfigs;
-use crate::dispatch::{Dispatch, Parting};
+use crate::dispatch::{Dispatch, Parting, Withheld};
 use crate::{BuildError, Connect, outcome};
 
 /// Idle connections kept per upstream.
@@ -78,7 +78,8 @@ impl HttpClient {
         dispatch: &Dispatch,
         deadline: Instant,
     ) -> Result<Response<Incoming>, Failure> {
-        let mut request = request.map(|body| Parting::new(body, dispatch.clone()));
+        let withheld = Withheld::default();
+        let mut request = request.map(|body| Parting::new(body, dispatch.clone(), &withheld));
         let suspicion =
             self.http2.then(|| Suspicion { connection: capture_connection(&mut request), deadline });
         let sent = timeout_at(deadline, self.pool.request(request)).await;
@@ -87,7 +88,7 @@ impl HttpClient {
                 if let Some(suspicion) = suspicion {
                     suspicion.dismiss();
                 }
-                answer.map_err(|error| outcome::of_send(&error))
+                answer.map_err(|error| withheld.get().cloned().unwrap_or_else(|| outcome::of_send(&error)))
             }
             Err(_) => Err(outcome::late("no answer head before the deadline")),
         }

@@ -4,7 +4,7 @@
 //! can still hold it back.
 
 use std::pin::Pin;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use std::task::{Context, Poll};
 
 use bytes::Bytes;
@@ -46,11 +46,15 @@ impl std::fmt::Debug for Dispatch {
 pub(crate) struct Parting {
     body: Full<Bytes>,
     dispatch: Option<Dispatch>,
+    withheld: Withheld,
 }
 
+/// Why a request was held back: HTTP/2 does not give the body's error back.
+pub(crate) type Withheld = Arc<OnceLock<Failure>>;
+
 impl Parting {
-    pub(crate) fn new(body: Full<Bytes>, dispatch: Dispatch) -> Self {
-        Self { body, dispatch: Some(dispatch) }
+    pub(crate) fn new(body: Full<Bytes>, dispatch: Dispatch, withheld: &Withheld) -> Self {
+        Self { body, dispatch: Some(dispatch), withheld: Arc::clone(withheld) }
     }
 }
 
@@ -65,7 +69,8 @@ impl Body for Parting {
         if let Some(dispatch) = self.dispatch.take()
             && let Err(withheld) = dispatch.leave()
         {
-            return Poll::Ready(Some(Err(withheld)));
+            let why = self.withheld.get_or_init(|| withheld).clone();
+            return Poll::Ready(Some(Err(why)));
         }
         let frame = Pin::new(&mut self.body).poll_frame(context);
         frame.map(|frame| frame.map(|frame| frame.map_err(|never| match never {})))

@@ -19,9 +19,6 @@ const RETRY_AFTER_MAX: Duration = Duration::from_secs(30);
 
 /// A failed connection, or a request that got no answer.
 pub(crate) fn of_send(error: &hyper_util::client::legacy::Error) -> Failure {
-    if let Some(withheld) = find::<Failure>(error) {
-        return withheld.clone();
-    }
     let detail = chain(error);
     if let Some(connect) = find::<ConnectError>(error) {
         return Failure::network(reason_of(connect), Class::NotSent, detail);

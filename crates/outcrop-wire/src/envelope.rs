@@ -10,6 +10,7 @@ use std::ops::Range;
 use std::sync::OnceLock;
 
 use bytes::Bytes;
+use outcrop_core::money::Tier;
 use outcrop_core::{Ask, Protocol};
 use smallvec::SmallVec;
 
@@ -69,6 +70,8 @@ pub struct Envelope {
     /// Who the caller says the request is for: OpenAI's `safety_identifier` or `user`, Anthropic's
     /// `metadata.user_id`; its first 200 characters.
     pub user: Option<String>,
+    /// The service tier that is asked for, where it has prices of its own.
+    pub tier: Option<Tier>,
     /// How many answers are asked for (OpenAI `n`); 1 elsewhere.
     pub answers: u64,
     /// Whether tools are offered.
@@ -146,6 +149,7 @@ impl Envelope {
             },
             max_tokens,
             user: fields.user(route.protocol),
+            tier: fields.tier(),
             answers: match route.protocol {
                 Protocol::OpenAiChat => fields.answers()?,
                 _ => 1,

@@ -5,6 +5,7 @@
 
 pub mod check;
 mod keys;
+mod budgets;
 mod models;
 mod paths;
 pub(crate) mod prices;
@@ -13,6 +14,7 @@ mod rates;
 pub mod raw;
 mod scopes;
 mod stops;
+mod store;
 mod text;
 mod units;
 
@@ -20,6 +22,7 @@ pub use check::{Checked, Listen, TlsFiles, check};
 pub use keys::Keeping;
 pub use problem::{Problem, Problems};
 pub use stops::StopRules;
+pub use store::StoreSpec;
 
 use std::path::{Path, PathBuf};
 
@@ -34,7 +37,8 @@ pub fn load(path: &Path) -> Result<Checked, Problems> {
 /// Checks the text of a file called `name`.
 pub fn parse(name: &str, text: &str) -> Result<Checked, Problems> {
     let raw: raw::Config = toml::from_str(text).map_err(|error| Problems::from_toml(name, text, &error))?;
-    check(&raw).map_err(|found| Problems::located(name, text, found))
+    let folder = Path::new(name).parent().unwrap_or(Path::new(""));
+    check(&raw, folder).map_err(|found| Problems::located(name, text, found))
 }
 
 /// Name of the operator's socket where the file names none.

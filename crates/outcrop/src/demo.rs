@@ -56,7 +56,7 @@ async fn tell(options: &Options) -> Result<bool, String> {
     let config = LabConfig { seed: options.seed, ..LabConfig::ephemeral() };
     let lab = Arc::new(Lab::start(config).await.map_err(|error| error.to_string())?);
     let checked = configuration(&lab)?;
-    let running = Running::start(&checked, None).map_err(|error| error.to_string())?;
+    let running = Running::start(&checked, None).await.map_err(|error| error.to_string())?;
     let show = Show::start(&lab, &running);
     let tally = Arc::new(Tally::default());
     let caller = Arc::new(Caller::new(running.data));

@@ -87,6 +87,7 @@ pub(crate) fn reload(gateway: &Arc<Gateway>, authority: &Authority, file: &Path)
         Ok(next) => {
             let upstreams = Arc::clone(&next.upstreams);
             gateway.swap(next);
+            gateway.ledger().configure(checked.budgets.clone());
             tracing::info!(version, "configuration reloaded");
             gateway.background.spawn(retire(before, upstreams));
         }

@@ -9,8 +9,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use outcrop_admin::Keys;
-use outcrop_proxy::{Gateway, ListenLimits, Metrics};
+use outcrop_proxy::{Gateway, ListenLimits, Metrics, Parts};
 use outcrop_store::keys::DeskError;
+use outcrop_store::{Keeper, Store};
 use prometheus_client::registry::Registry;
 use secrecy::ExposeSecret;
 use tokio::signal::unix::{Signal, SignalKind, signal};
@@ -24,6 +25,7 @@ use crate::authority::Authority;
 use crate::cli::{EX_UNAVAILABLE, refuse};
 use crate::clock::wall;
 use crate::config::Checked;
+use crate::store::Kept;
 use crate::view::GatewayView;
 use crate::{admin, config, logging, reload, snapshot, stopping, store, tls};
 
@@ -67,11 +69,12 @@ pub fn run(checked: &Checked, file: &Path) -> ExitCode {
     };
     runtime.block_on(async {
         // Before the first socket: a signal that comes early drains as a late one does.
-        let started = Ends::listen()
-            .map_err(StartError::from)
-            .and_then(|ends| Running::start(checked, Some(file.to_owned())).map(|running| (ends, running)));
+        let started = Ends::listen().map_err(StartError::from);
         let (ends, running) = match started {
-            Ok(started) => started,
+            Ok(ends) => match Running::start(checked, Some(file.to_owned())).await {
+                Ok(running) => (ends, running),
+                Err(error) => return refuse(&error, EX_UNAVAILABLE),
+            },
             Err(error) => return refuse(&error, EX_UNAVAILABLE),
         };
         if checked.open {
@@ -116,6 +119,7 @@ pub struct Running {
     /// What the exchanges share.
     pub gateway: Arc<Gateway>,
     authority: Authority,
+    store: Store,
     drain: CancellationToken,
     stop_admin: CancellationToken,
     serving: JoinHandle<bool>,
@@ -124,7 +128,7 @@ pub struct Running {
 
 impl Running {
     /// Binds the sockets, builds the parts and serves. Without a file there is no reload.
-    pub fn start(checked: &Checked, file: Option<PathBuf>) -> Result<Self, StartError> {
+    pub async fn start(checked: &Checked, file: Option<PathBuf>) -> Result<Self, StartError> {
         let data = bind(checked.listen.data)?;
         let admin = bind(checked.listen.admin)?;
         let operator = operator_socket(checked.listen.operator.as_deref(), file.as_deref())?;
@@ -132,9 +136,11 @@ impl Running {
             Some(files) => Some(tls::acceptor(files).map_err(StartError::Tls)?),
             None => None,
         };
-        let authority = Authority::establish(checked, store::open(checked)?)
-            .map_err(|error| StartError::Keys(error.to_string()))?;
-        let (gateway, registry) = gateway(checked, &authority)?;
+        let background = TaskTracker::new();
+        let Kept { store, register, keeper } = store::open(checked, &background).await?;
+        let authority =
+            Authority::establish(checked, register).map_err(|error| StartError::Keys(error.to_string()))?;
+        let (gateway, registry) = gateway(checked, &authority, keeper, background)?;
         let (drain, stop_admin) = (CancellationToken::new(), CancellationToken::new());
         let (data_address, admin_address) = (data.local_addr()?, admin.local_addr()?);
         let view = Arc::new(GatewayView { gateway: Arc::clone(&gateway), registry, drain: drain.clone() });
@@ -155,6 +161,7 @@ impl Running {
             admin: admin_address,
             gateway,
             authority,
+            store,
             drain,
             stop_admin,
             serving,
@@ -179,6 +186,8 @@ impl Running {
         self.drain.cancel();
         let finished = self.serving.await.unwrap_or(false);
         self.gateway.snapshot().upstreams.close().await;
+        self.gateway.keeper.shutdown().await;
+        self.store.close().await;
         self.gateway.background.close();
         if tokio::time::timeout(BACKGROUND_MAX, self.gateway.background.wait()).await.is_err() {
             tracing::warn!("background work did not end in time and is cut");
@@ -215,13 +224,19 @@ fn more(authority: &Authority) -> axum::Router {
     outcrop_admin::keys(keys)
 }
 
-fn gateway(checked: &Checked, authority: &Authority) -> Result<(Arc<Gateway>, Registry), StartError> {
+fn gateway(
+    checked: &Checked,
+    authority: &Authority,
+    keeper: Keeper,
+    background: TaskTracker,
+) -> Result<(Arc<Gateway>, Registry), StartError> {
     let mut registry = Registry::with_prefix("outcrop");
     let metrics = Metrics::register(&mut registry);
-    let background = TaskTracker::new();
     let mut first = snapshot::build(checked, 1, None, &background)?;
     authority.complete(&mut first.auth).map_err(StartError::Keys)?;
-    let gateway = Gateway::new(first, metrics, checked.inflight_max, background);
+    let (inflight_max, grant_wait_max) = (checked.inflight_max, checked.store.grant_wait_max);
+    let parts = Parts { metrics, keeper, inflight_max, grant_wait_max, background };
+    let gateway = Gateway::new(first, parts);
     Ok((Arc::new(gateway), registry))
 }
 

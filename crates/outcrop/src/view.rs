@@ -6,7 +6,7 @@ use std::time::Duration;
 use outcrop_admin::{PathView, Readiness, TargetView, View};
 use outcrop_core::TargetId;
 use outcrop_core::decision::Decision;
-use outcrop_policy::book::Balance;
+use outcrop_policy::ledger::Totals;
 use outcrop_policy::route::target_name;
 use outcrop_proxy::{Auth, Gateway, Snapshot};
 use outcrop_store::Administrator;
@@ -75,6 +75,9 @@ impl View for GatewayView {
         if !targets.is_empty() && !targets.iter().any(|t| t.serving) {
             reasons.push("no target serves: each failed its last attempts".to_owned());
         }
+        if !self.gateway.keeper.health().borrow().ok {
+            reasons.push("the ledger's store is not available: nothing may be spent".to_owned());
+        }
         Readiness { ready: reasons.is_empty(), reasons, snapshot: snapshot.version }
     }
 
@@ -102,8 +105,8 @@ impl View for GatewayView {
         self.all_targets(&self.gateway.snapshot())
     }
 
-    fn balance(&self) -> Balance {
-        self.gateway.book.balance()
+    fn totals(&self) -> Totals {
+        self.gateway.ledger().totals()
     }
 
     fn decision(&self, request_id: &str) -> Option<Arc<Decision>> {

@@ -5,7 +5,7 @@ use axum::http::Request as HttpRequest;
 use jiff::Timestamp;
 use outcrop_core::decision::Decision;
 use outcrop_core::role::ROLES;
-use outcrop_policy::book::Balance;
+use outcrop_policy::ledger::Totals;
 use outcrop_store::{KeyDesk, Pepper, Register};
 use tower::ServiceExt;
 
@@ -34,8 +34,8 @@ impl View for Named {
     fn targets(&self) -> Vec<TargetView> {
         Vec::new()
     }
-    fn balance(&self) -> Balance {
-        Balance { posted_nusd: 0, pending: 0, settled: 0, suspense: 0, unpriced: 0 }
+    fn totals(&self) -> Totals {
+        Totals::default()
     }
     fn decision(&self, _: &str) -> Option<Arc<Decision>> {
         None

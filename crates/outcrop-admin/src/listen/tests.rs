@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use axum::Extension;
 use outcrop_core::decision::Decision;
-use outcrop_policy::book::Balance;
+use outcrop_policy::ledger::Totals;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::sync::{Notify, oneshot};
 use tokio::time::Instant;
@@ -25,8 +25,8 @@ impl View for Nothing {
     fn targets(&self) -> Vec<TargetView> {
         Vec::new()
     }
-    fn balance(&self) -> Balance {
-        Balance { posted_nusd: 0, pending: 0, settled: 0, suspense: 0, unpriced: 0 }
+    fn totals(&self) -> Totals {
+        Totals::default()
     }
     fn decision(&self, _: &str) -> Option<Arc<Decision>> {
         None

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use smallvec::SmallVec;
 
-use super::budget::{Amounts, Dimension};
+use super::budget::{Amounts, Dimension, Shortage};
 use super::protocol::{AccountKey, Entry, EntryState, Line, Pool, Settled, Terms};
 
 /// One account's part in a reservation.
@@ -75,6 +75,10 @@ pub struct Exceeded {
     pub asked: i64,
     /// What was left.
     pub left: i64,
+    /// What the budget does about it.
+    pub shortage: Shortage,
+    /// Whether another target has an account of its own.
+    pub of_target: bool,
     /// When the window ends (for a rolling one: when its oldest spending may leave); `None` never.
     pub until_ms: Option<i64>,
 }

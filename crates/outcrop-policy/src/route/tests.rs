@@ -15,6 +15,7 @@ fn spec(path: &str, kind: PathKind, region: Option<&str>) -> TargetSpec {
         enabled: true,
         price: Some(Arc::new(Price::free("claude-3", "test"))),
         output_tokens_max: None,
+        abort_billing: outcrop_core::path::AbortBilling::Unknown,
         max_tokens_default: None,
     }
 }

@@ -6,6 +6,7 @@
 use std::ops::Range;
 
 use outcrop_core::Protocol;
+use outcrop_core::money::Tier;
 use serde::Deserialize;
 use serde_json::value::RawValue;
 use smallvec::SmallVec;
@@ -22,6 +23,8 @@ pub(super) const KEPT: &[&str] = &[
     "n",
     "user",
     "safety_identifier",
+    "service_tier",
+    "serviceTier",
     "metadata",
     "stream",
     "stream_options",
@@ -150,6 +153,23 @@ impl<'de> Fields<'_, 'de> {
             limits.push(LimitSpan { key, span: self.span_of(found), value });
         }
         Ok((asked, limits))
+    }
+
+    /// OpenAI and Anthropic `service_tier`, Converse `serviceTier.type`. A tier that is not known is taken
+    /// for the dearest.
+    pub(super) fn tier(&self) -> Option<Tier> {
+        let text = |raw: &RawValue| serde_json::from_str::<String>(raw.get()).ok();
+        let flat = self.set("service_tier").and_then(|member| text(member.raw?));
+        let inner = || {
+            let raw = self.set("serviceTier")?.raw?;
+            inner_value(raw, "serviceTier", "type").ok().flatten().and_then(text)
+        };
+        match &*flat.or_else(inner)? {
+            "auto" | "default" | "standard" | "standard_only" | "reserved" => None,
+            "flex" => Some(Tier::Flex),
+            "batch" => Some(Tier::Batch),
+            _ => Some(Tier::Priority),
+        }
     }
 
     /// Who the caller says the request is for; anything but a text is as good as nothing.

@@ -3,9 +3,10 @@
 
 use std::net::SocketAddr;
 use std::ops::Range;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use outcrop_policy::ledger::BudgetSpec;
 use outcrop_policy::{RateSpec, Routes};
 use outcrop_proxy::{Auth, Limits, ListenLimits, StreamLimits};
 use outcrop_upstream::PathSpec;
@@ -15,8 +16,9 @@ use super::keys::{self, Keeping};
 use super::problem::Found;
 use super::scopes::Names;
 use super::stops::StopRules;
+use super::store::StoreSpec;
 use super::text::Text;
-use super::{models, paths, rates, raw, stops, units};
+use super::{budgets, models, paths, rates, raw, stops, store, units};
 
 /// A configuration that can be put in force.
 #[derive(Debug)]
@@ -27,6 +29,10 @@ pub struct Checked {
     pub auth: Auth,
     /// Where documents (keys, stops, flags) are kept; taken at start only.
     pub keeping: Keeping,
+    /// The store of ledger and documents; taken at start only.
+    pub store: StoreSpec,
+    /// Budgets.
+    pub budgets: Vec<BudgetSpec>,
     /// Whether everybody may.
     pub open: bool,
     /// Limits on requests.
@@ -94,20 +100,24 @@ impl Findings {
 }
 
 /// Checks a raw configuration, and reports every problem in it.
-pub fn check(raw: &raw::Config) -> Result<Checked, Vec<Found>> {
+pub fn check(raw: &raw::Config, folder: &Path) -> Result<Checked, Vec<Found>> {
     let mut findings = Findings::default();
     let listen = listen(raw, &mut findings);
-    let keeping = keys::keeping(raw);
+    let store = store::store(&raw.store, folder, &mut findings);
+    let keeping = Keeping::of(&store.location);
     let (auth, open) = keys::auth(raw, &listen, &keeping, &mut findings);
     let paths = paths::paths(&raw.path, &mut findings);
     let routes = models::routes(raw, &paths, open, &mut findings);
     let rates = rates::rates(&raw.rate, Names { raw, routes: &routes }, &mut findings);
+    let budgets = budgets::budgets(&raw.budget, Names { raw, routes: &routes }, &mut findings);
     let limits = &raw.limits;
     let (defaults, stream) = (Limits::default(), StreamLimits::default());
     let checked = Checked {
         listen,
         auth,
         keeping,
+        store,
+        budgets,
         open,
         limits: Limits {
             body_bytes_max: at_least_one(
@@ -115,6 +125,7 @@ pub fn check(raw: &raw::Config) -> Result<Checked, Vec<Found>> {
                 defaults.body_bytes_max,
                 &mut findings,
             ),
+            output_tokens_default: limits.output_tokens_default.unwrap_or(defaults.output_tokens_default),
             ..defaults
         },
         streams: StreamLimits {

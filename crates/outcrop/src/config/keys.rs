@@ -1,10 +1,11 @@
 //! Who may call: the mode, the pepper, and the keys of the file.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use jiff::Timestamp;
 use outcrop_core::Role;
 use outcrop_proxy::{Auth, Caller, Holder, Keyring};
+use outcrop_store::Location;
 use outcrop_store::keys::{PEPPER_BYTES_MIN, Pepper, end};
 use secrecy::ExposeSecret;
 use toml::Spanned;
@@ -23,9 +24,15 @@ pub enum Keeping {
     Shared,
 }
 
-/// Where the file says that documents are kept.
-pub(super) fn keeping(_raw: &raw::Config) -> Keeping {
-    Keeping::Memory
+impl Keeping {
+    /// Where documents are kept when the store is there.
+    pub(super) fn of(location: &Location) -> Self {
+        match location {
+            Location::Memory => Self::Memory,
+            Location::Sqlite(path) => Self::Folder(path.parent().unwrap_or(Path::new("")).to_owned()),
+            Location::Postgres(_) => Self::Shared,
+        }
+    }
 }
 
 /// Who may call, and whether everybody may.

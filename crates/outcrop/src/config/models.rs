@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use outcrop_core::TargetId;
 use outcrop_core::operation::{Operation, Preference};
-use outcrop_core::path::{Effect, PathKind};
+use outcrop_core::path::{AbortBilling, Effect, PathKind};
 use outcrop_policy::operations;
 use outcrop_policy::price::PriceBook;
 use outcrop_policy::route::{Routes, TargetSpec};
@@ -133,6 +133,7 @@ impl World<'_> {
             enabled: row.enabled.unwrap_or(true),
             price: None,
             output_tokens_max: None,
+            abort_billing: row.abort_billing.unwrap_or_else(|| AbortBilling::of(spec.kind())),
             max_tokens_default: None,
         })
     }

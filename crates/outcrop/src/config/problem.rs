@@ -100,22 +100,12 @@ fn position(text: &str, byte: usize) -> (usize, usize) {
     (before.matches('\n').count() + 1, column)
 }
 
-/// Keys of the public contract that this version does not act on: taking them silently would promise
-/// what is not kept.
-const NOT_YET: [(&str, &str); 2] = [
-    ("budget", "budgets are not enforced by this version, so it does not accept them; remove the table"),
-    ("store", "this version keeps nothing on disk; remove the table"),
-];
-
 /// A hint for serde's `unknown field` and `unknown variant` messages.
 fn suggestion(message: &str) -> String {
     let mut quoted = message.split('`').skip(1).step_by(2);
     let (true, Some(wrong)) = (message.starts_with("unknown "), quoted.next()) else {
         return String::new();
     };
-    if let Some((_, why)) = NOT_YET.iter().find(|(key, _)| *key == wrong) {
-        return (*why).to_owned();
-    }
     let known: Vec<&str> = quoted.collect();
     match nearest(wrong, known.iter().copied()) {
         Some(right) => format!("did you mean `{right}`?"),

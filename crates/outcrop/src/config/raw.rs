@@ -1,6 +1,7 @@
 //! The file as people write it. Every field is documented here, and only here: the reference and the
 //! JSON schema are made from these lines.
 
+mod ledger;
 mod stop;
 
 use std::collections::BTreeMap;
@@ -11,6 +12,7 @@ use toml::Spanned;
 
 use super::text::{Secret, Text};
 
+pub use self::ledger::{Budget, OnShortage, Store};
 pub use self::stop::{EmergencyStop, StopTrigger, TriggerKind};
 
 /// The whole file.
@@ -35,6 +37,12 @@ pub struct Config {
     /// The ways out.
     #[serde(default)]
     pub path: Vec<Path>,
+    /// Where ledger and documents are kept.
+    #[serde(default)]
+    pub store: Store,
+    /// Budgets.
+    #[serde(default)]
+    pub budget: Vec<Budget>,
     /// The names that clients use, and what each stands for.
     #[serde(default)]
     pub model: Vec<Model>,
@@ -112,6 +120,9 @@ pub struct Limits {
     /// Largest request body in bytes, after decompression. Default 10485760; Bedrock takes 25000000.
     #[schemars(with = "Option<u64>")]
     pub body_bytes_max: Option<Spanned<u64>>,
+    /// Output tokens that a request without a limit of its own may have, where a hard budget counts it and
+    /// the model's row says nothing. Default 4096.
+    pub output_tokens_default: Option<u64>,
     /// Most requests served at once. Default 10000.
     #[schemars(with = "Option<u64>")]
     pub inflight_max: Option<Spanned<u64>>,
@@ -207,6 +218,10 @@ pub struct Path {
     pub connect_timeout: Option<Spanned<Text>>,
     /// Speak HTTP/2 to this upstream. Default false.
     pub http2: Option<bool>,
+    /// What the upstream bills when a caller leaves: `stops_and_bills_seen`, `continues_and_bills_full`
+    /// (the default for `bedrock`) or `unknown` (the default elsewhere); see docs/budgets.md.
+    #[schemars(with = "Option<String>")]
+    pub abort_billing: Option<outcrop_core::path::AbortBilling>,
     /// Default true.
     pub enabled: Option<bool>,
 }

@@ -105,16 +105,16 @@ pub(crate) fn invitation(lab: &Lab, running: &Running) {
 /// The upstreams' own account beside the gateway's.
 fn bill(lab: &Lab, running: &Running) {
     let totals = lab.totals();
-    let balance = running.gateway.book.balance();
+    let ledger = running.gateway.ledger().totals();
     anstream::println!(
         "\nbilling record of the upstreams: {} requests seen, {} executed, {} input and {} output tokens\n\
-         gateway's account: {} attempts settled, {} with unknown outcome, {} pending",
+         gateway's ledger: {} attempts settled, {} with unknown cost, {} pending",
         totals.requests,
         totals.executed,
         totals.input_tokens,
         totals.output_tokens,
-        balance.settled,
-        balance.suspense,
-        balance.pending,
+        ledger.settled,
+        ledger.suspense,
+        ledger.pending,
     );
 }

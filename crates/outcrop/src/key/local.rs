@@ -6,6 +6,7 @@ use http::{Method, StatusCode};
 use outcrop_store::keys::{Administrator, DeskError, KeyDesk, Wanted};
 use secrecy::ExposeSecret;
 use serde_json::{Value, json};
+use tokio_util::task::TaskTracker;
 
 use crate::authority::Authority;
 use crate::clock::wall;
@@ -23,11 +24,15 @@ pub(super) fn ask(
     let checked = config::load(file).ok().filter(|checked| checked.keeping != Keeping::Memory)?;
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().ok()?;
     let answer = runtime.block_on(async {
-        let register = store::open(&checked).map_err(|error| refused(503, &error))?;
+        let tasks = TaskTracker::new();
+        let opened = store::documents(&checked.store, &tasks).await;
+        let (store, register) = opened.map_err(|error| refused(503, &error))?;
         let authority = Authority::establish(&checked, register).map_err(|error| refused(503, &error))?;
         let desk =
             authority.desk().ok_or_else(|| refused(409, &"this gateway is open and asks for no keys"))?;
-        answer(&desk, method, path, body).await
+        let answered = answer(&desk, method, path, body).await;
+        store.close().await;
+        answered
     });
     Some(answer)
 }

@@ -1,7 +1,7 @@
 //! Orders against a register of this process: what is written when, and who may resume.
 
 use outcrop_policy::stops::Stops;
-use outcrop_proxy::Metrics;
+use outcrop_proxy::{Metrics, Parts};
 use prometheus_client::registry::Registry;
 use tokio_util::task::TaskTracker;
 
@@ -14,16 +14,20 @@ struct Fixture {
     _work: tokio::task::JoinSet<()>,
 }
 
-fn fixture(rules: &str, register: Register) -> Fixture {
+async fn fixture(rules: &str, register: Register) -> Fixture {
     let text = format!(
-        "[auth]\nmode = \"open\"\n[[path]]\nname = \"x\"\nkind = \"openai\"\nurl = \"http://127.0.0.1:1/v1\"\n\
+        "[store]\nurl = \"memory:\"\n[auth]\nmode = \"open\"\n[[path]]\nname = \"x\"\nkind = \"openai\"\nurl = \"http://127.0.0.1:1/v1\"\n\
          [[model]]\nname = \"m\"\ntargets = [{{path = \"x\", id = \"m\"}}]\n[[price]]\nmodel = \"m\"\nfree = true\n{rules}"
     );
     let checked = crate::config::parse("t.toml", &text).unwrap_or_else(|problems| panic!("{problems}"));
     let tasks = TaskTracker::new();
     let snapshot = crate::snapshot::build(&checked, 1, None, &tasks).unwrap();
     let metrics = Metrics::register(&mut Registry::with_prefix("outcrop"));
-    let gateway = Arc::new(Gateway::new(snapshot, metrics, 1, tasks));
+    let kept = crate::store::open(&checked, &tasks).await.unwrap();
+    let (keeper, background) = (kept.keeper, tasks);
+    let grant_wait_max = checked.store.grant_wait_max;
+    let parts = Parts { metrics, keeper, inflight_max: 1, grant_wait_max, background };
+    let gateway = Arc::new(Gateway::new(snapshot, parts));
     let (stopper, work) = start(&checked.stop, Path::new(""), &gateway, (register.clone(), true));
     let mut running = tokio::task::JoinSet::new();
     running.spawn(work);
@@ -58,7 +62,7 @@ impl Fixture {
 
 #[tokio::test]
 async fn a_stop_is_in_force_at_once_and_written_when_it_is_acknowledged() {
-    let fixture = fixture("", Register::in_memory());
+    let fixture = fixture("", Register::in_memory()).await;
     let answering = fixture.stopper.stop(StopOrder::default(), who("ada"));
     assert!(fixture.in_force().of_everything().is_some(), "before anybody waited for the answer");
     assert_eq!(fixture.written(), 0);
@@ -69,7 +73,7 @@ async fn a_stop_is_in_force_at_once_and_written_when_it_is_acknowledged() {
 
 #[tokio::test]
 async fn a_resume_takes_the_stop_back_and_names_what_there_is() {
-    let fixture = fixture("", Register::in_memory());
+    let fixture = fixture("", Register::in_memory()).await;
     let id = fixture.stop("key:ci").await;
     let refused = fixture.resume("nothing", false, "ada").await.unwrap_err();
     assert!(refused.status == StatusCode::NOT_FOUND && refused.message.contains(&id), "{refused:?}");
@@ -82,14 +86,14 @@ async fn a_resume_takes_the_stop_back_and_names_what_there_is() {
 #[tokio::test]
 async fn what_is_written_is_in_force_after_a_restart_and_on_other_replicas() {
     let register = Register::in_memory();
-    let first = fixture("", register.clone());
-    let other = fixture("", register.clone());
+    let first = fixture("", register.clone()).await;
+    let other = fixture("", register.clone()).await;
     let id = first.stop("team:blue").await;
     let mut watching = other.gateway.stops.watch();
     let there = watching.wait_for(|stops| stops.get(&id).is_some());
     tokio::time::timeout(DONE_MAX, there).await.unwrap().unwrap();
     drop(first);
-    let again = fixture("", register);
+    let again = fixture("", register).await;
     assert!(again.in_force().get(&id).is_some());
 }
 
@@ -97,7 +101,7 @@ async fn what_is_written_is_in_force_after_a_restart_and_on_other_replicas() {
 async fn what_cannot_be_read_stops_everything_until_somebody_discards_it() {
     let register = Register::in_memory();
     register.put(journal::STOP, "x", "{}").await.unwrap();
-    let fixture = fixture("", register);
+    let fixture = fixture("", register).await;
     let stop = fixture.in_force().of_everything().cloned().unwrap();
     assert!(stop.level == Level::Drain && stop.reason.contains("outcrop resume unreadable"), "{stop:?}");
     fixture.resume(keeper::UNREADABLE, false, "ada").await.unwrap();
@@ -107,7 +111,7 @@ async fn what_cannot_be_read_stops_everything_until_somebody_discards_it() {
 
 #[tokio::test]
 async fn two_persons_resume_and_one_does_not() {
-    let fixture = fixture("[stop]\ntwo_person_resume = true", Register::in_memory());
+    let fixture = fixture("[stop]\ntwo_person_resume = true", Register::in_memory()).await;
     let id = fixture.stop("all").await;
     let asked = fixture.resume(&id, false, "ada").await.unwrap();
     assert_eq!((&asked["asked"], &asked["resumed"]), (&json!([id]), &json!([])));
@@ -122,7 +126,7 @@ async fn two_persons_resume_and_one_does_not() {
 
 #[tokio::test]
 async fn a_staged_resume_is_written_and_ends_by_itself() {
-    let fixture = fixture("[stop]\nstaged_over = \"1ms\"", Register::in_memory());
+    let fixture = fixture("[stop]\nstaged_over = \"1ms\"", Register::in_memory()).await;
     let id = fixture.stop("all").await;
     assert_eq!(fixture.resume(&id, true, "ada").await.unwrap()["staged"], json!([id]));
     let mut watching = fixture.gateway.stops.watch();
@@ -139,7 +143,7 @@ async fn a_kill_of_a_path_ends_its_process_and_a_kill_of_a_key_does_not() {
          command = [\"/bin/sh\", \"-c\", \"echo $$ > {}; exec sleep 600\"]\n",
         file.display()
     );
-    let fixture = fixture(&path, Register::in_memory());
+    let fixture = fixture(&path, Register::in_memory()).await;
     let snapshot = fixture.gateway.snapshot();
     let mut listing = tokio::task::JoinSet::new();
     listing.spawn(async move {
@@ -176,7 +180,7 @@ async fn wait<T>(mut look: impl FnMut() -> Option<T>) -> T {
 
 #[tokio::test]
 async fn nobody_stops_or_resumes_what_is_not_his() {
-    let fixture = fixture("", Register::in_memory());
+    let fixture = fixture("", Register::in_memory()).await;
     let blue = Administrator { manages: vec![Scope::parse("team:blue").unwrap()], ..who("bob") };
     let order = |scope: &str| StopOrder { scope: Some(scope.to_owned()), ..StopOrder::default() };
     for scope in ["all", "team:red", "key:ci"] {
@@ -193,7 +197,7 @@ async fn nobody_stops_or_resumes_what_is_not_his() {
 
 #[tokio::test]
 async fn orders_that_make_no_sense_are_refused() {
-    let fixture = fixture("", Register::in_memory());
+    let fixture = fixture("", Register::in_memory()).await;
     let order = StopOrder { scope: Some("kee:x".into()), ..StopOrder::default() };
     let refused = fixture.stopper.stop(order, who("ada")).await.unwrap_err();
     assert_eq!(refused.status, StatusCode::BAD_REQUEST);

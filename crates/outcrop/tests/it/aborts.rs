@@ -2,17 +2,29 @@
 
 use http::Method;
 use http_body_util::BodyExt as _;
+use outcrop::config::Checked;
+use outcrop_core::path::AbortBilling;
 use outcrop_lab::script::{Fault, FaultKind, Script, Spread};
 
 use crate::{
     api::Api,
     client,
-    house::{House, eventually, target, within},
+    house::{House, Setup, eventually, target, within},
 };
 
 /// Slow enough to be left in the middle.
 fn slow() -> Script {
     Script { pace_ms: Some(Spread::Fixed(20.0)), ..Script::default() }
+}
+
+/// A gateway that lets every upstream know when its caller leaves, as it does where that saves money.
+async fn patient() -> House {
+    let adjust = |checked: &mut Checked| {
+        for target in &mut checked.routes.targets {
+            target.abort_billing = AbortBilling::Unknown;
+        }
+    };
+    House::set_up(Setup { adjust, ..Setup::default() }).await
 }
 
 async fn upstream_saw_it_leave(house: &House, path: &str) {
@@ -30,7 +42,7 @@ async fn recorded(house: &House) {
 #[tokio::test]
 async fn before_the_head_of_the_answer() {
     for path in ["fra", "oai", "ant", "desk"] {
-        let house = House::start().await;
+        let house = patient().await;
         house.break_path(path, Fault::new(FaultKind::Hang)).await;
         let model = format!("on-{path}");
         let body = Api::OpenAi.body(&model, "hi", false).to_string();
@@ -51,7 +63,7 @@ async fn before_the_head_of_the_answer() {
 async fn inside_a_stream() {
     for path in ["fra", "oai", "ant"] {
         for api in [Api::OpenAi, Api::Anthropic, Api::Converse, Api::Invoke] {
-            let house = House::start().await;
+            let house = patient().await;
             house.lab.script(target(path), slow()).await.unwrap();
             let mut body = leave_after_some(&house, api, path).await;
             within("more of the stream", body.frame()).await.unwrap().unwrap();
@@ -79,7 +91,7 @@ async fn leave_after_some(house: &House, api: Api, path: &str) -> hyper::body::I
 
 #[tokio::test]
 async fn a_tool_call_is_cancelled_at_its_server() {
-    let house = House::start().await;
+    let house = patient().await;
     house.lab.script("desk", slow()).await.unwrap();
     let body = Api::OpenAi.body("on-desk", "[[tokens=5000]]", false).to_string();
     let address = house.data();
@@ -96,7 +108,7 @@ async fn a_tool_call_is_cancelled_at_its_server() {
 
 #[tokio::test]
 async fn a_call_of_the_mcp_endpoint_is_cancelled_at_the_upstream() {
-    let house = House::start().await;
+    let house = patient().await;
     house.lab.script("fra", slow()).await.unwrap();
     let body = leave_after_some(&house, Api::Mcp, "fra").await;
     drop(body);
@@ -106,7 +118,7 @@ async fn a_call_of_the_mcp_endpoint_is_cancelled_at_the_upstream() {
 
 #[tokio::test]
 async fn one_stream_of_a_connection_leaves_the_others_alone() {
-    let house = House::start().await;
+    let house = patient().await;
     house.lab.script("fra", slow()).await.unwrap();
     let mut sender = client::connect_h2(house.data()).await;
     let ask = |tokens: u32| {
@@ -123,7 +135,7 @@ async fn one_stream_of_a_connection_leaves_the_others_alone() {
 
 #[tokio::test]
 async fn leaving_is_no_reason_to_try_another_target() {
-    let house = House::start().await;
+    let house = patient().await;
     house.break_path("fra", Fault::new(FaultKind::Hang)).await;
     let body = Api::OpenAi.body("any", "hi", false).to_string();
     let address = house.data();

@@ -46,6 +46,8 @@ pub(crate) struct Setup {
     pub(crate) admin_key: &'static str,
     /// Further lines of `[listen]`.
     pub(crate) listen: String,
+    /// Contents of `[store]`.
+    pub(crate) store: String,
     /// Contents of `[limits]`.
     pub(crate) limits: String,
     /// Further lines of the path `desk`.
@@ -62,6 +64,7 @@ impl Default for Setup {
             auth: "mode = \"open\"".to_owned(),
             admin_key: "",
             listen: String::new(),
+            store: "url = \"memory:\"\ngrant_wait_max = \"10s\"".to_owned(),
             limits: String::new(),
             desk: "effect = \"read_only\"".to_owned(),
             more: String::new(),
@@ -101,7 +104,7 @@ impl House {
             }
         }
         (setup.adjust)(&mut checked);
-        let running = Running::start(&checked, None).unwrap();
+        let running = Running::start(&checked, None).await.unwrap();
         Self { lab, running, admin_key: setup.admin_key }
     }
 
@@ -240,7 +243,7 @@ pub(crate) async fn eventually<T>(what: &str, mut ask: impl AsyncFnMut() -> Opti
 
 fn text(lab: &Lab, setup: &Setup) -> String {
     let url = |name: &str| lab.url(name).unwrap();
-    let Setup { auth, listen, limits, desk, more, .. } = setup;
+    let Setup { auth, listen, store, limits, desk, more, .. } = setup;
     format!(
         r#"
         [listen]
@@ -249,6 +252,8 @@ fn text(lab: &Lab, setup: &Setup) -> String {
         {listen}
         [auth]
         {auth}
+        [store]
+        {store}
         [limits]
         {limits}
         [[path]]

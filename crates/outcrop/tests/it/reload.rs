@@ -30,7 +30,7 @@ impl Reloading {
         let file = folder.path().join("outcrop.toml");
         fs::write(&file, text(&lab, "first", "")).unwrap();
         let checked = config::load(&file).unwrap_or_else(|problems| panic!("{problems}"));
-        let running = Running::start(&checked, Some(file)).unwrap();
+        let running = Running::start(&checked, Some(file)).await.unwrap();
         let reloading = Self { lab, running, folder };
         reloading.watched().await;
         reloading

@@ -6,7 +6,7 @@ use std::time::Duration;
 use outcrop_core::Priority;
 
 use super::super::allocator::is_scarce;
-use super::super::budget::BudgetSpec;
+use super::super::budget::{BudgetSpec, Shortage};
 use super::super::pressure::Pressure;
 use super::super::protocol::{
     AccountAnswer, AccountKey, AccountReport, Balance, LeaseReport, Level, Pool, Terms,
@@ -15,6 +15,7 @@ use super::super::reservation::{Exceeded, Part, Shortfall, Why};
 use super::super::window::Span;
 use super::super::{AccountView, Claim};
 use super::{EXHAUSTED_FOR, Verdict};
+use crate::Facet;
 
 /// One lease.
 #[derive(Debug, Clone, Copy, Default)]
@@ -67,6 +68,9 @@ enum Life {
 pub(super) struct Account {
     key: Arc<AccountKey>,
     terms: Terms,
+    shortage: Shortage,
+    // Whether another target has an account of its own.
+    of_target: bool,
     span: Span,
     life: Life,
     leases: [Lease; 2],
@@ -97,6 +101,8 @@ impl Account {
         Self {
             key,
             terms,
+            shortage: spec.shortage,
+            of_target: spec.scope.facets().any(Facet::is_of_target),
             span,
             life: Life::Open,
             leases: [Lease::default(); 2],
@@ -137,6 +143,7 @@ impl Account {
 
     pub(super) fn limit_is(&mut self, spec: &BudgetSpec) {
         (self.terms.limit, self.terms.carve_out, self.terms.hard) = (spec.limit, spec.carve_out, spec.hard);
+        self.shortage = spec.shortage;
         self.heard_at = None;
         self.changed = true;
     }
@@ -265,6 +272,8 @@ impl Account {
             why,
             asked: claim.bound.of(self.terms.dimension),
             left: self.left(pool),
+            shortage: self.shortage,
+            of_target: self.of_target,
             until_ms: (until != i64::MAX).then_some(until),
         }))
     }

@@ -17,6 +17,8 @@ use outcrop_core::money::Price;
 use outcrop_core::path::Effect;
 use outcrop_core::{PathKind, TargetId};
 use outcrop_policy::{Routes, TargetSpec};
+use outcrop_store::keeper::Setup;
+use outcrop_store::{DispatchLog, Keeper, Location, Store};
 use outcrop_upstream::mcp::McpPath;
 use outcrop_upstream::{Connect, KindSpec, McpSpec, McpTransport, Path, PathSpec, Progress, Upstreams};
 use prometheus_client::registry::Registry;
@@ -28,7 +30,7 @@ use tokio_util::task::TaskTracker;
 
 use super::desk::{Desk, Handler};
 use crate::authenticate::{Auth, Caller};
-use crate::gateway::{Gateway, Limits, Snapshot, StreamLimits};
+use crate::gateway::{Gateway, Limits, Parts, Snapshot, StreamLimits};
 use crate::mcp::Endpoint;
 use crate::metrics::Metrics;
 
@@ -63,7 +65,7 @@ impl House {
             async move { service.handle(request).await }
         })
         .await;
-        let gateway = Arc::new(gateway(behind, limits, &tasks));
+        let gateway = Arc::new(gateway(behind, limits, &tasks).await);
         let shared = Arc::clone(&gateway);
         let endpoint = Arc::new(Endpoint::default());
         let at_door = Arc::clone(&endpoint);
@@ -134,7 +136,7 @@ pub(super) fn caller(name: &str) -> Caller {
     Caller { models, ..Caller::named(name) }
 }
 
-fn gateway(behind: SocketAddr, limits: Limits, tasks: &TaskTracker) -> Gateway {
+async fn gateway(behind: SocketAddr, limits: Limits, tasks: &TaskTracker) -> Gateway {
     // Nothing listens at the address of the path `dead`.
     let dead = SocketAddr::from(([127, 0, 0, 1], 9));
     let paths = [spec("desk", behind), spec("dead", dead)];
@@ -148,6 +150,7 @@ fn gateway(behind: SocketAddr, limits: Limits, tasks: &TaskTracker) -> Gateway {
         enabled: true,
         price: Some(Arc::new(Price::free(model, "test"))),
         output_tokens_max: None,
+        abort_billing: outcrop_core::path::AbortBilling::Unknown,
         max_tokens_default: None,
     };
     let models = [("sonnet", 0), ("nova", 0), ("lost", 1)];
@@ -170,7 +173,13 @@ fn gateway(behind: SocketAddr, limits: Limits, tasks: &TaskTracker) -> Gateway {
         mcp_hosts: vec!["gateway.example".to_owned()],
     };
     let metrics = Metrics::register(&mut Registry::with_prefix("outcrop"));
-    Gateway::new(snapshot, metrics, 64, tasks.clone())
+    let (inflight_max, grant_wait_max) = (64, Duration::from_secs(1));
+    let store = Store::open(&Location::Memory, tasks).await.unwrap();
+    let setup = Setup { budgets: Vec::new(), concurrency_max: inflight_max, retention: Duration::MAX };
+    let log = DispatchLog::in_memory(inflight_max);
+    let keeper = Keeper::start(&store, log, setup, tasks).await.unwrap();
+    let background = tasks.clone();
+    Gateway::new(snapshot, Parts { metrics, keeper, inflight_max, grant_wait_max, background })
 }
 
 fn spec(name: &str, address: SocketAddr) -> PathSpec {

@@ -54,10 +54,9 @@ fn every_mistake_is_named_with_its_place_and_the_way_out() {
     check("url = \"http://127.0.0.1:9102/mcp\"", "command = [\"server\"]", 13, 11, "absolute path");
     check("name = \"desk\"", "name = \"fra\"", 11, 8, "two paths `fra`");
     check("name = \"desk\"", "name = \"Desk\"", 11, 8, "lower-case");
-    check("mode = \"open\"", "mode = \"keys\"", 3, 8, "pepper");
+    check("mode = \"open\"", "mode = \"keys\"\n[store]\nurl = \"memory:\"", 3, 8, "pepper");
     check("[auth]", "[listen]\ndata = \"0.0.0.0:80\"\n[auth]", 5, 8, "loopback listeners only");
     check("[auth]", "[listen]\nadmin = \"0.0.0.0:80\"\n[auth]", 3, 9, "must be on loopback");
-    check("[auth]", "[[budget]]\nscope = \"all\"\n[auth]", 2, 3, "budgets are not enforced");
     check("[auth]", "[limits]\ndrain_max = \"soon\"\n[auth]", 3, 13, "not a duration");
     check("[auth]", "[limits]\ninflight_max = 0\n[auth]", 3, 16, "at least 1");
     check(

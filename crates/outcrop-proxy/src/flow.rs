@@ -1,0 +1,144 @@
+//! A stream under way: its items, each within its time, and everything that is settled at its end.
+//!
+//! It ends once: by its terminal event, by a failure, or by being dropped, because its caller left. What
+//! is owed then depends on what the upstream does (`AbortBilling`).
+
+use std::collections::VecDeque;
+use std::sync::Arc;
+
+use outcrop_core::failure::{Class, Failure, Reason};
+use outcrop_core::path::AbortBilling;
+use outcrop_upstream::AnswerStream;
+use outcrop_wire::Item;
+use tokio::time::{Instant, timeout_at};
+
+use crate::admit::Admission;
+use crate::drain::{self, Counted};
+use crate::failover::Cut;
+use crate::gateway::{Gateway, Snapshot};
+use crate::reserve::Reservation;
+use crate::settle::{Ending, Record};
+
+/// A stream under way.
+pub(crate) struct Flow {
+    // `None` once it was handed over to be read on.
+    source: Option<Source>,
+    // `None` once the exchange is settled.
+    account: Option<Account>,
+    counted: Counted,
+    passes_raw: bool,
+}
+
+/// Items as they come from the upstream.
+pub(crate) struct Source {
+    pub(crate) seen: VecDeque<Item>,
+    pub(crate) rest: AnswerStream,
+    pub(crate) cut: Box<Cut>,
+}
+
+/// What is settled when the stream ends, however it ends.
+pub(crate) struct Account {
+    pub(crate) gateway: Arc<Gateway>,
+    pub(crate) record: Record,
+    pub(crate) reservation: Reservation,
+    pub(crate) billing: AbortBilling,
+    pub(crate) admission: Admission,
+    /// Held to the end: a path that only this snapshot has must outlive what runs on it (I-8).
+    pub(crate) snapshot: Arc<Snapshot>,
+}
+
+impl Flow {
+    pub(crate) fn new(source: Source, account: Account) -> Self {
+        let passes_raw = source.rest.passes_raw();
+        Self { source: Some(source), account: Some(account), counted: Counted::default(), passes_raw }
+    }
+
+    /// Whether the upstream's frames may pass as they are.
+    pub(crate) fn passes_raw(&self) -> bool {
+        self.passes_raw
+    }
+
+    /// Whether the exchange is not settled.
+    pub(crate) fn is_open(&self) -> bool {
+        self.account.is_some()
+    }
+
+    /// The next item, unless an emergency stop comes before it; `None` at the upstream's end.
+    pub(crate) async fn next(&mut self) -> Result<Option<Item>, Failure> {
+        let (Some(source), Some(account)) = (&mut self.source, &mut self.account) else { return Ok(None) };
+        let Source { seen, rest, cut } = source;
+        let item = tokio::select! {
+            biased;
+            failure = cut.come() => Err(failure),
+            item = within_its_time(seen, rest, account) => item,
+        }?;
+        if let Some(item) = &item {
+            self.counted.count(item);
+            account.record.counted(self.counted.usage);
+        }
+        Ok(item)
+    }
+
+    /// Settles the exchange: answered whole, or broken off by a failure.
+    pub(crate) fn close(&mut self, failure: Option<&Failure>) {
+        let Some(account) = self.account.take() else { return };
+        let Account { record, reservation, admission: _admission, snapshot: _snapshot, .. } = account;
+        let Counted { usage, bytes, .. } = self.counted;
+        if let Some(failure) = failure {
+            // What was counted so far is not what was made.
+            reservation.fail(failure.class);
+            record.settle(&Ending::Partial { failure, usage });
+        } else {
+            let cost = reservation.settle(&usage, bytes).map(|paid| paid.cost);
+            record.settle(&Ending::Complete { usage, cost });
+        }
+    }
+
+    /// Reads and drops what the upstream still sends after its terminal event, so that its connection can
+    /// be used again.
+    pub(crate) async fn linger(&mut self, until: Instant) {
+        let Some(source) = &mut self.source else { return };
+        let rest = async { while let Ok(Some(_)) = source.rest.next().await {} };
+        // What is not over by then is given up with the connection.
+        let _ = timeout_at(until, rest).await;
+    }
+}
+
+impl Drop for Flow {
+    /// The caller left.
+    fn drop(&mut self) {
+        let (Some(account), Some(source)) = (self.account.take(), self.source.take()) else { return };
+        let Account { gateway, reservation, billing, snapshot, .. } = account;
+        let Counted { usage, bytes, .. } = self.counted;
+        match billing {
+            AbortBilling::StopsAndBillsSeen => reservation.cut_off(&usage, bytes),
+            AbortBilling::ContinuesAndBillsFull => {
+                let mut counted = self.counted;
+                for item in &source.seen {
+                    counted.count(item);
+                }
+                drain::stream(&gateway, source.rest, counted, reservation, snapshot);
+            }
+            // Dropped, so in suspense.
+            AbortBilling::Unknown => {}
+        }
+    }
+}
+
+async fn within_its_time(
+    seen: &mut VecDeque<Item>,
+    rest: &mut AnswerStream,
+    account: &Account,
+) -> Result<Option<Item>, Failure> {
+    if let Some(item) = seen.pop_front() {
+        return Ok(Some(item));
+    }
+    let limits = &account.snapshot.streams;
+    let stalled = Instant::now() + limits.stall_max;
+    let too_long = account.record.accepted() + limits.total_max;
+    match timeout_at(stalled.min(too_long), rest.next()).await {
+        Ok(item) => item,
+        Err(_) if too_long <= stalled => Err(Failure::deadline("the stream lived too long")),
+        Err(_) => Err(Failure::network(Reason::Stalled, Class::Partial, "no byte within the stall limit")),
+    }
+}
