@@ -21,6 +21,9 @@ pub struct Decision {
     pub caller: String,
     /// The model as the caller named it.
     pub model: String,
+    /// The model that stood in for it, because a budget was nearly used up.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub stand_in: Option<String>,
     /// Whether a stream was asked for.
     pub stream: bool,
     /// Name of the operation.

@@ -69,6 +69,7 @@ mod tests {
             api: Dialect::OpenAi,
             caller: String::new(),
             model: String::new(),
+            stand_in: None,
             stream: false,
             operation: String::new(),
             priority: Priority::Medium,

@@ -66,6 +66,8 @@ pub struct Routes {
     pub targets: Vec<TargetSpec>,
     /// Alias to its targets, in configured order.
     pub models: HashMap<Box<str>, Vec<TargetId>>,
+    /// Alias to the alias that stands in for it when a budget is nearly used up.
+    pub stand_ins: HashMap<Box<str>, Box<str>>,
     /// One target per Bedrock path for raw ids; empty when raw ids are not allowed.
     pub raw: Vec<TargetId>,
     /// The operation table.

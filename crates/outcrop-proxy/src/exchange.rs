@@ -12,7 +12,7 @@ use outcrop_core::failure::Failure;
 use outcrop_core::operation::Operation;
 use outcrop_core::reply::ChatReply;
 use outcrop_core::{Dialect, RequestId};
-use outcrop_policy::{Attribution, Plan};
+use outcrop_policy::Attribution;
 use tokio::time::Instant;
 
 use crate::admit::{Admission, admit};
@@ -25,7 +25,7 @@ use crate::headers::Wishes;
 use crate::intake::{Asked, Call, intake};
 use crate::models;
 use crate::payer::Payer;
-use crate::plan::{plan, promise};
+use crate::plan::{Planning, plan, promise};
 use crate::rates::{foresee, rate};
 use crate::refuse::refuse;
 use crate::relay::{Delivery, gather, relay};
@@ -79,14 +79,11 @@ async fn answer(
     foresee(gateway, head_of(&caller, &wishes, operation), record)?;
     let admission = admit(gateway)?;
     let asked = Asked { head: &head, route: &route, wishes, proof };
-    let call = intake(gateway, &snapshot.limits, asked, body, record.deadline()).await?;
+    let call = Arc::new(intake(gateway, &snapshot.limits, asked, body, record.deadline()).await?);
     record.caller(&caller.name, snapshot.version);
-    rate(gateway, call.attribution(&caller, &operation.name), record)?;
-    let plan = plan(&snapshot, &caller, &call, operation, record)?;
-    let call = Arc::new(call);
-    let payer = Payer::of(&call, &caller, operation, record.priority());
-    let exchange = Exchange { gateway, snapshot: &snapshot, call: &call, payer: &Arc::new(payer) };
-    let delivery = ask(exchange, &plan, admission, record).await?;
+    let payer = Arc::new(Payer::of(&call, &caller, operation, record.priority()));
+    let exchange = Exchange { gateway, snapshot: &snapshot, call: &call, payer: &payer };
+    let delivery = ask(exchange, &caller, operation, admission, record).await?;
     Ok(Answered::ByModel(Box::new(delivery), call))
 }
 
@@ -95,17 +92,22 @@ fn head_of(caller: &Caller, wishes: &Wishes, operation: &Operation) -> Attributi
     Attribution { operation: Arc::from(&*operation.name), ..caller.attribution(wishes) }
 }
 
-/// Tries the plan, and packs what the answer needs on its way.
+/// Plans, tries the plan, and packs what the answer needs on its way.
 async fn ask(
     exchange: Exchange<'_>,
-    plan: &Plan,
+    caller: &Caller,
+    operation: &Operation,
     admission: Admission,
     record: &mut Record,
 ) -> Result<Delivery, Failure> {
-    let whose = &exchange.payer.whose;
-    record.attributed(whose);
-    exchange.gateway.stops.may_start(whose, record.id().as_str(), unix_now)?;
-    let committed = failover(exchange, plan, record).await?;
+    let Exchange { gateway, snapshot, call, payer } = exchange;
+    record.refuse_with(caller.budget_refusal_status);
+    record.attributed(&payer.whose);
+    rate(gateway, payer.whose.clone(), record)?;
+    let pressure = gateway.ledger().level(&payer.whose);
+    let plan = plan(Planning { snapshot, caller, call, operation, pressure }, record)?;
+    gateway.stops.may_start(&payer.whose, record.id().as_str(), unix_now)?;
+    let committed = failover(exchange, &plan, record).await?;
     Ok(Delivery { committed, admission, snapshot: Arc::clone(exchange.snapshot) })
 }
 
@@ -143,11 +145,10 @@ async fn answer_tool(
     record.caller(&caller.name, snapshot.version);
     let operation = promise(&snapshot, &call.wishes, record)?;
     let admission = admit(gateway)?;
-    rate(gateway, call.attribution(caller, &operation.name), record)?;
-    let plan = plan(&snapshot, caller, &call, operation, record)?;
-    let payer = Payer::of(&call, caller, operation, record.priority());
-    let exchange = Exchange { gateway, snapshot: &snapshot, call: &Arc::new(call), payer: &Arc::new(payer) };
-    ask(exchange, &plan, admission, record).await
+    let call = Arc::new(call);
+    let payer = Arc::new(Payer::of(&call, caller, operation, record.priority()));
+    let exchange = Exchange { gateway, snapshot: &snapshot, call: &call, payer: &payer };
+    ask(exchange, caller, operation, admission, record).await
 }
 
 /// What the MCP endpoint gets for a call.

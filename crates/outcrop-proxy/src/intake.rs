@@ -35,10 +35,13 @@ pub struct Call {
 impl Call {
     /// Whose it is and what it asks; path and region come with a target.
     pub fn attribution(&self, caller: &Caller, operation: &str) -> Attribution {
+        let whose = caller.attribution(&self.wishes);
+        let said = self.envelope.user.as_deref().filter(|_| whose.user.is_empty());
         Attribution {
+            user: said.map_or_else(|| Arc::clone(&whose.user), Attribution::value),
             model: Attribution::value(&self.envelope.model),
             operation: Arc::from(operation),
-            ..caller.attribution(&self.wishes)
+            ..whose
         }
     }
 }

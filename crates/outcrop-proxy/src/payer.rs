@@ -10,7 +10,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use outcrop_core::failure::{Code, Failure};
 use outcrop_core::money::{Bounds, Price, Terms};
 use outcrop_core::operation::Operation;
-use outcrop_core::{Priority, Protocol};
+use outcrop_core::{Priority, Protocol, Usage};
 use outcrop_policy::Attribution;
 use outcrop_policy::ledger::Amounts;
 use outcrop_policy::route::{Choice, TargetSpec};
@@ -46,6 +46,27 @@ pub(crate) struct Quote {
 impl Payer {
     pub(crate) fn of(call: &Call, caller: &Caller, operation: &Operation, priority: Priority) -> Self {
         Self { whose: call.attribution(caller, &operation.name), priority, counted: AtomicBool::new(false) }
+    }
+
+    /// The payer of one call of a federated tool.
+    pub(crate) fn of_tool(whose: Attribution) -> Self {
+        Self { whose, priority: Priority::default(), counted: AtomicBool::new(true) }
+    }
+
+    /// What one call of a federated tool costs: the fee that a price row of its path names, if any.
+    pub(crate) fn quote_tool(&self, price: Option<Arc<Price>>, tool: &str) -> Quote {
+        let price = price.unwrap_or_else(|| Arc::new(Price::free(tool, "no row")));
+        let terms = Terms::default();
+        let nusd = price.cost(&Usage::of(0, 0), &terms).map_or(0, |fee| fee.0);
+        Quote {
+            price,
+            terms,
+            bounds: Bounds::default(),
+            cap: None,
+            amounts: Amounts { nusd, tool_calls: 1, ..Amounts::default() },
+            whose: self.whose.clone(),
+            model_id: Arc::from(tool),
+        }
     }
 
     /// The exchange has been counted as a request.

@@ -2,8 +2,10 @@
 
 use std::time::Duration;
 
+use outcrop_core::Priority;
 use outcrop_core::failure::{Code, Failure};
 use outcrop_core::operation::Operation;
+use outcrop_policy::ledger::Level;
 use outcrop_policy::operations::DEFAULT_OPERATION;
 use outcrop_policy::route::{Plan, Question, TargetSpec};
 use tokio::time::Instant;
@@ -34,20 +36,28 @@ pub(crate) fn promise<'a>(
     Ok(operation)
 }
 
-/// Orders the legal targets of a call.
-pub(crate) fn plan(
-    snapshot: &Snapshot,
-    caller: &Caller,
-    call: &Call,
-    operation: &Operation,
-    record: &mut Record,
-) -> Result<Plan, Failure> {
+/// What a plan is made from.
+#[derive(Clone, Copy)]
+pub(crate) struct Planning<'a> {
+    pub(crate) snapshot: &'a Snapshot,
+    pub(crate) caller: &'a Caller,
+    pub(crate) call: &'a Call,
+    pub(crate) operation: &'a Operation,
+    /// How much of its budgets is committed.
+    pub(crate) pressure: Level,
+}
+
+/// Orders the legal targets of a call. When a budget is nearly used up, the model that was configured to
+/// stand in is taken, unless the request is critical.
+pub(crate) fn plan(planning: Planning<'_>, record: &mut Record) -> Result<Plan, Failure> {
+    let Planning { call, caller, operation, .. } = planning;
     record.asked(call);
     if !caller.may_ask_for(&operation.name) {
         return Err(Failure::refusal(Code::Forbidden, "Your key may not ask for this operation."));
     }
     let started = Instant::now();
-    let plan = ask_policy(snapshot, caller, call, operation, record.created());
+    let model = planning.model(record);
+    let plan = ask_policy(planning, model, record.created());
     record.decided(started.elapsed());
     let plan = plan.ok_or_else(|| unknown_model(call))?;
     record.candidates(&plan);
@@ -57,14 +67,23 @@ pub(crate) fn plan(
     Ok(plan)
 }
 
-fn ask_policy(
-    snapshot: &Snapshot,
-    caller: &Caller,
-    call: &Call,
-    operation: &Operation,
-    unix: u64,
-) -> Option<Plan> {
-    let model = call.envelope.model.as_str();
+impl<'a> Planning<'a> {
+    fn model(&self, record: &mut Record) -> &'a str {
+        let asked = self.call.envelope.model.as_str();
+        let degrades = self.pressure >= Level::Degraded && record.priority() < Priority::Critical;
+        let stand_in = self.snapshot.routes.stand_ins.get(asked).filter(|_| degrades);
+        match stand_in.filter(|model| self.caller.may_use(model, true)) {
+            Some(model) => {
+                record.stood_in(model);
+                model
+            }
+            None => asked,
+        }
+    }
+}
+
+fn ask_policy(planning: Planning<'_>, model: &str, unix: u64) -> Option<Plan> {
+    let Planning { snapshot, caller, call, operation, .. } = planning;
     let is_alias = snapshot.routes.models.contains_key(model);
     let can_carry = |spec: &TargetSpec, id: &str| {
         let path = snapshot.upstreams.path(&spec.path);

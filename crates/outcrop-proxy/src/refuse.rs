@@ -2,8 +2,8 @@
 
 use http::header::{CONTENT_LENGTH, RETRY_AFTER};
 use http::{HeaderName, HeaderValue, Response, StatusCode};
+use outcrop_core::Dialect;
 use outcrop_core::failure::{Class, Code, Failure, Reason};
-use outcrop_core::{Dialect, RequestId};
 use outcrop_wire::{ErrorBody, encode_error};
 
 use crate::body::Body;
@@ -12,7 +12,11 @@ use crate::settle::{Ending, Record};
 
 /// Settles the exchange as failed and words the answer.
 pub(crate) fn refuse(record: Record, dialect: Dialect, failure: &Failure) -> Response<Body> {
-    let mut response = answer(record.id(), dialect, failure);
+    let body = ErrorBody {
+        status_override: record.refusal_status(failure),
+        ..body_of(failure, record.id().as_str())
+    };
+    let mut response = answer(&body, dialect, failure);
     let headers = response.headers_mut();
     if record.attempts() > 0 {
         headers.insert("x-outcrop-attempts", HeaderValue::from(record.attempts()));
@@ -30,8 +34,8 @@ pub(crate) fn refuse(record: Record, dialect: Dialect, failure: &Failure) -> Res
     response
 }
 
-fn answer(id: &RequestId, dialect: Dialect, failure: &Failure) -> Response<Body> {
-    let encoded = encode_error(dialect, &body_of(failure, id.as_str()));
+fn answer(body: &ErrorBody<'_>, dialect: Dialect, failure: &Failure) -> Response<Body> {
+    let encoded = encode_error(dialect, body);
     let mut response = Response::new(Body::whole(encoded.body.clone()));
     *response.status_mut() =
         StatusCode::from_u16(status_of(failure, encoded.status)).unwrap_or(StatusCode::BAD_GATEWAY);
@@ -43,7 +47,7 @@ fn answer(id: &RequestId, dialect: Dialect, failure: &Failure) -> Response<Body>
         }
     }
     headers.insert(CONTENT_LENGTH, HeaderValue::from(encoded.body.len()));
-    if let Ok(id) = HeaderValue::from_str(id.as_str()) {
+    if let Ok(id) = HeaderValue::from_str(body.request_id) {
         headers.insert("x-outcrop-request-id", id);
     }
     if let Some(after) = failure.retry_after {

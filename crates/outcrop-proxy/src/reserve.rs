@@ -12,6 +12,7 @@ use std::time::Duration;
 use outcrop_core::failure::{Class, Code, Failure, Reason};
 use outcrop_core::money::NanoUsd;
 use outcrop_core::{AttemptId, Usage};
+use outcrop_policy::Attribution;
 use outcrop_policy::ledger::{
     Amounts, Claim, Entry, EntryState, Exceeded, Reserved, Settled, Shortage, Shortfall, Why,
 };
@@ -20,6 +21,7 @@ use outcrop_upstream::Dispatch;
 use parking_lot::Mutex;
 use tokio::time::{Instant, timeout_at};
 
+use crate::clock::unix_now;
 use crate::gateway::Gateway;
 use crate::payer::{Payer, Quote};
 
@@ -42,6 +44,7 @@ struct Open {
 /// What the moment of dispatch needs to know.
 struct Parcel {
     gateway: Arc<Gateway>,
+    whose: Attribution,
     /// How the attempt stands if nothing is ever heard of it again.
     worst: Settled,
     sent: AtomicBool,
@@ -151,6 +154,7 @@ impl Reservation {
         let worst = reserved.settled(&attempt, EntryState::Suspense, entry.clone(), &Amounts::default());
         let parcel = Arc::new(Parcel {
             gateway: Arc::clone(gateway),
+            whose: quote.whose.clone(),
             worst,
             sent: AtomicBool::new(false),
             slot: Mutex::new(None),
@@ -286,6 +290,8 @@ impl Parcel {
             return Ok(());
         }
         let keeper = &self.gateway.keeper;
+        let request = &self.worst.entry.request_id;
+        self.gateway.stops.may_start(&self.whose, request, unix_now).map_err(unsent)?;
         if !self.gateway.ledger().is_valid(keeper.now()) {
             return Err(unsent(unavailable("the leases ran out before dispatch")));
         }

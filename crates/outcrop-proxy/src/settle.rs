@@ -38,6 +38,8 @@ pub(crate) struct Record {
     rated: Option<Rated>,
     // What the upstream counted so far, for an answer that its caller does not wait for.
     counted: Usage,
+    // Status of a refusal over money, where the key wants another than the usual one.
+    refusal_status: Option<u16>,
     // Whose it is; `None` before that is known.
     whose: Option<Box<Attribution>>,
 }
@@ -75,6 +77,7 @@ impl Record {
             api,
             caller: String::new(),
             model: String::new(),
+            stand_in: None,
             stream: false,
             operation: String::new(),
             priority: Priority::default(),
@@ -95,6 +98,7 @@ impl Record {
             path: Arc::from(""),
             rated: None,
             counted: Usage::default(),
+            refusal_status: None,
             whose: None,
         }
     }
@@ -154,6 +158,16 @@ impl Record {
         decision.snapshot = snapshot;
     }
 
+    /// Status of a refusal over money that the caller's key wants.
+    pub(crate) fn refuse_with(&mut self, status: u16) {
+        self.refusal_status = (status != Code::BudgetExceeded.status()).then_some(status);
+    }
+
+    /// Status of this failure where it is not the code's own.
+    pub(crate) fn refusal_status(&self, failure: &Failure) -> Option<u16> {
+        self.refusal_status.filter(|_| failure.code == Code::BudgetExceeded)
+    }
+
     /// What is asked.
     pub(crate) fn asked(&mut self, call: &Call) {
         let decision = self.decision();
@@ -190,6 +204,11 @@ impl Record {
     pub(crate) fn rating(&self) -> (Option<Rated>, Duration) {
         let unix = Duration::from_millis(self.view().accepted_at_ms);
         (self.rated.clone(), unix.saturating_add(self.accepted.elapsed()))
+    }
+
+    /// Another model stands in for the asked one, because a budget is nearly used up.
+    pub(crate) fn stood_in(&mut self, model: &str) {
+        self.decision().stand_in = Some(model.to_owned());
     }
 
     /// What the upstream has counted up to here.

@@ -35,6 +35,7 @@ fn routes() -> Routes {
     Routes {
         targets: [targets, vec![raw]].concat(),
         models: HashMap::from([("sonnet".into(), all)]),
+        stand_ins: HashMap::new(),
         raw: vec![TargetId(4)],
         operations: operations::shipped(),
         prices: Arc::new(PriceBook::new(vec![nova(None)], None)),

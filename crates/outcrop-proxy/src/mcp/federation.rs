@@ -9,22 +9,24 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use futures_util::future::join_all;
-use outcrop_core::PathKind;
 use outcrop_core::failure::{Code, Failure};
+use outcrop_core::{AttemptId, PathKind, RequestId, Usage};
 use outcrop_policy::Attribution;
+use outcrop_policy::price::Asked;
 use outcrop_policy::residency::Place;
 use outcrop_policy::stops::Phase;
+use outcrop_upstream::Path;
 use outcrop_upstream::mcp::{Catalogue, McpPath};
-use outcrop_upstream::{Dispatch, Path};
 use rmcp::model::{CallToolResult, JsonObject, ResultType, Tool};
 use tokio::time::Instant;
 
 use super::refusal::unknown_outcome;
 use crate::authenticate::Caller;
 use crate::clock::unix_now;
-use crate::gate::Gate;
-use crate::gateway::Snapshot;
+use crate::gateway::{Gateway, Snapshot};
 use crate::headers::Wishes;
+use crate::payer::Payer;
+use crate::reserve::{Reservation, reserve};
 
 /// Between the name of a path and the name of its tool.
 const SEPARATOR: &str = "__";
@@ -39,7 +41,7 @@ const CALL_TIME_MAX: Duration = Duration::from_mins(10);
 #[derive(Clone, Copy)]
 pub(super) struct Wish<'a> {
     pub(super) snapshot: &'a Snapshot,
-    pub(super) stops: &'a Gate,
+    pub(super) gateway: &'a Arc<Gateway>,
     pub(super) caller: &'a Caller,
     pub(super) wishes: &'a Wishes,
 }
@@ -94,16 +96,22 @@ pub(super) async fn call(
         return Some(Err(refused));
     }
     let whose = wish.whose(&server, name);
-    let mut stop = wish.stops.listen();
-    if let Err(stopped) = wish.may_start(&whose) {
-        return Some(Err(stopped));
-    }
-    let (dispatch, by) = (Dispatch::untold(), Instant::now() + CALL_TIME_MAX);
+    let mut stop = wish.gateway.stops.listen();
+    let by = Instant::now() + CALL_TIME_MAX;
+    let reservation = match wish.reserve(&whose, tool, by).await {
+        Ok(reservation) => reservation,
+        Err(refused) => return Some(Err(refused)),
+    };
+    let dispatch = reservation.dispatch();
     let called = tokio::select! {
         biased;
         failure = stop.cut(&whose, Phase::Whole) => Err(failure),
         called = path.call_tool(tool, arguments, &dispatch, by) => called,
     };
+    match &called {
+        Ok(_) => drop(reservation.settle(&Usage::of(0, 0), 0)),
+        Err(failure) => reservation.fail(failure.class),
+    }
     // A server of the older era says nothing of the kind of its result; the newer one requires it.
     Some(called.map_err(unknown_outcome).map(|mut result| {
         result.result_type.get_or_insert(ResultType::COMPLETE);
@@ -145,10 +153,21 @@ impl Wish<'_> {
         }
     }
 
-    /// Whether no emergency stop speaks of it. A federated call is an exchange of its own.
-    fn may_start(&self, whose: &Attribution) -> Result<(), Failure> {
+    /// Whether no emergency stop speaks of it. A federated call is an exchange of its own; this is its id.
+    fn may_start(&self, whose: &Attribution) -> Result<String, Failure> {
         let id = uuid::Uuid::now_v7().to_string();
-        self.stops.may_start(whose, &id, unix_now)
+        self.gateway.stops.may_start(whose, &id, unix_now).map(|()| id)
+    }
+
+    /// Whether it may start, and be paid for.
+    async fn reserve(&self, whose: &Attribution, tool: &str, by: Instant) -> Result<Reservation, Failure> {
+        let request = RequestId::new(self.may_start(whose)?);
+        let region = Some(&*whose.region).filter(|region| !region.is_empty());
+        let asked = Asked { path: &whose.path, kind: PathKind::Mcp, region, model_id: tool };
+        let price = self.snapshot.routes.prices.of(&asked, unix_now().as_secs());
+        let payer = Arc::new(Payer::of_tool(whose.clone()));
+        let quote = payer.quote_tool(price, tool);
+        reserve(self.gateway, &payer, quote, &AttemptId { request, number: 1 }, by).await
     }
 }
 

@@ -144,7 +144,7 @@ fn models(asker: &Asker) -> CallToolResult {
 }
 
 fn wish<'a>(asker: &'a Asker, snapshot: &'a Snapshot, wishes: &'a Wishes) -> Wish<'a> {
-    Wish { snapshot, stops: &asker.gateway.stops, caller: &asker.caller, wishes }
+    Wish { snapshot, gateway: &asker.gateway, caller: &asker.caller, wishes }
 }
 
 fn unknown_tool(name: &str) -> Failure {

@@ -35,6 +35,7 @@ pub(crate) fn routes(raw: &raw::Config, paths: &[PathSpec], open: bool, findings
     if raw_ids {
         world.raw_targets(&mut routes);
     }
+    stand_ins(raw, &mut routes, findings);
     if routes.models.is_empty() && routes.raw.is_empty() {
         findings.add(
             0..0,
@@ -43,6 +44,21 @@ pub(crate) fn routes(raw: &raw::Config, paths: &[PathSpec], open: bool, findings
         );
     }
     routes
+}
+
+/// The models that stand in for others when a budget is nearly used up.
+fn stand_ins(raw: &raw::Config, routes: &mut Routes, findings: &mut Findings) {
+    for model in &raw.model {
+        let Some(stand_in) = &model.stand_in else { continue };
+        let name = stand_in.get_ref();
+        if !routes.models.contains_key(&**name) || **name == **model.name.get_ref() {
+            let hint = nearest(name, raw.model.iter().map(|m| &**m.name.get_ref()));
+            let hint = hint.map(|near| format!("did you mean `{near}`?")).unwrap_or_default();
+            findings.add(stand_in.span(), "a stand-in is another [[model]] of this file", hint);
+            continue;
+        }
+        routes.stand_ins.insert(model.name.get_ref().0.clone().into(), name.0.clone().into());
+    }
 }
 
 struct World<'a> {

@@ -280,6 +280,10 @@ pub struct Model {
     pub targets: Spanned<Vec<Target>>,
     /// Output limit to send where the caller sets none.
     pub max_tokens: Option<u64>,
+    /// The cheaper model that stands in for it when a hard budget of the request is used to 95 %; critical
+    /// requests keep this one.
+    #[schemars(with = "Option<String>")]
+    pub stand_in: Option<Spanned<Text>>,
 }
 
 /// A path and the id to ask it for.

@@ -161,6 +161,7 @@ async fn gateway(behind: SocketAddr, limits: Limits, tasks: &TaskTracker) -> Gat
             targets: vec![target("desk", "sonnet"), target("dead", "lost")],
             models: HashMap::from(models),
             raw: Vec::new(),
+            stand_ins: HashMap::new(),
             operations: outcrop_policy::operations::shipped(),
             prices: Arc::default(),
             emergency_over_mcp: false,
