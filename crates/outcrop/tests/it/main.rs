@@ -37,5 +37,6 @@ mod rates;
 mod reload;
 mod residency;
 mod side_effects;
+mod spending;
 mod stop;
 mod streaming;
