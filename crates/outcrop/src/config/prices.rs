@@ -112,6 +112,11 @@ fn priced(row: &raw::Price, findings: &mut Findings) -> Price {
     Price { standard, tiers, request, ..Price::flat(model, FILE, base) }
 }
 
+/// `numerator`/`denominator` of a unit price, rounded up.
+fn share(price: PicoUsd, numerator: u64, denominator: u64) -> PicoUsd {
+    PicoUsd(price.0.saturating_mul(numerator).div_ceil(denominator))
+}
+
 /// Unit prices as they are written, wherever they stand.
 struct Written<'a> {
     input: &'a Spanned<Text>,
@@ -142,11 +147,12 @@ impl Written<'_> {
         let base = Rates::of(one(self.input), one(self.output));
         let mut or = |text: &Option<Spanned<Text>>, or: PicoUsd| text.as_ref().map_or(or, &mut one);
         let [read, write, write_1h] = self.cache;
-        let cache_write = or(write, base.cache_write);
+        // Leaning up: what Anthropic and Bedrock ask for, where a row says nothing.
+        let cache_write = or(write, share(base.input, 5, 4));
         Rates {
             cache_read: or(read, base.cache_read),
             cache_write,
-            cache_write_1h: or(write_1h, cache_write),
+            cache_write_1h: or(write_1h, cache_write.max(share(base.input, 2, 1))),
             reasoning: or(self.reasoning, base.reasoning),
             ..base
         }

@@ -321,10 +321,10 @@ pub struct Price {
     /// Cached input read. Default: as input.
     #[schemars(with = "Option<String>")]
     pub cache_read: Option<Spanned<Text>>,
-    /// Input written to the cache for five minutes. Default: as input.
+    /// Input written to the cache for five minutes. Default: 1.25 times the input.
     #[schemars(with = "Option<String>")]
     pub cache_write: Option<Spanned<Text>>,
-    /// Input written to the cache for an hour. Default: as `cache_write`.
+    /// Input written to the cache for an hour. Default: twice the input, or as `cache_write` if that is more.
     #[schemars(with = "Option<String>")]
     pub cache_write_1h: Option<Spanned<Text>>,
     /// Output that is reasoning. Default: as output.
@@ -365,10 +365,10 @@ pub struct Above {
     /// Cached input read. Default: as input.
     #[schemars(with = "Option<String>")]
     pub cache_read: Option<Spanned<Text>>,
-    /// Input written to the cache for five minutes. Default: as input.
+    /// Input written to the cache for five minutes. Default: 1.25 times the input.
     #[schemars(with = "Option<String>")]
     pub cache_write: Option<Spanned<Text>>,
-    /// Input written to the cache for an hour. Default: as `cache_write`.
+    /// Input written to the cache for an hour. Default: twice the input, or as `cache_write` if that is more.
     #[schemars(with = "Option<String>")]
     pub cache_write_1h: Option<Spanned<Text>>,
     /// Output that is reasoning. Default: as output.
@@ -389,10 +389,10 @@ pub struct TierPrices {
     /// Cached input read. Default: as input.
     #[schemars(with = "Option<String>")]
     pub cache_read: Option<Spanned<Text>>,
-    /// Input written to the cache for five minutes. Default: as input.
+    /// Input written to the cache for five minutes. Default: 1.25 times the input.
     #[schemars(with = "Option<String>")]
     pub cache_write: Option<Spanned<Text>>,
-    /// Input written to the cache for an hour. Default: as `cache_write`.
+    /// Input written to the cache for an hour. Default: twice the input, or as `cache_write` if that is more.
     #[schemars(with = "Option<String>")]
     pub cache_write_1h: Option<Spanned<Text>>,
     /// Output that is reasoning. Default: as output.

@@ -1,0 +1,129 @@
+//! What the ledger adds to one attempt: reserve, note before dispatch, settle. Prints percentiles.
+//!
+//! `cargo bench -p outcrop-store --bench reserve`. A real SQLite file, dispatch log and keeper work
+//! beside the measured thread, as in a gateway; the file lies in the system's temporary folder
+//! (`TMPDIR`).
+#![allow(
+    clippy::unwrap_used,
+    clippy::print_stdout,
+    clippy::disallowed_methods,
+    missing_docs,
+    reason = "a benchmark stops at the first surprise, prints, and reads the clock"
+)]
+
+use std::time::{Duration, Instant};
+
+use hdrhistogram::Histogram;
+use outcrop_core::Priority;
+use outcrop_policy::ledger::{
+    Amounts, BudgetSpec, Calendar, Claim, Dimension, Entry, EntryState, Shortage, Shortfall, Window,
+};
+use outcrop_policy::{Attribution, Scope};
+use outcrop_store::keeper::Setup;
+use outcrop_store::{DispatchLog, Keeper, Location, Store};
+use tokio_util::task::TaskTracker;
+
+/// Attempts that are measured.
+const ATTEMPTS: usize = 200_000;
+/// Attempts before them.
+const WARM_UP: usize = 20_000;
+
+/// Five budgets that all count the request: money by month, day and hour, requests, tokens.
+fn budgets() -> Vec<BudgetSpec> {
+    let zone = jiff::tz::TimeZone::UTC;
+    [
+        ("all", Window::Calendar(Calendar::Month, zone.clone()), Dimension::Usd),
+        ("team:blue", Window::Calendar(Calendar::Day, zone), Dimension::Usd),
+        ("key:*", Window::Rolling(Duration::from_hours(1)), Dimension::Usd),
+        ("user:*", Window::Lifetime, Dimension::Requests),
+        ("model:sonnet", Window::Lifetime, Dimension::Tokens),
+    ]
+    .into_iter()
+    .map(|(scope, window, dimension)| {
+        let scope = Scope::parse(scope).unwrap();
+        let id = BudgetSpec::id_of(&scope, &window, dimension);
+        let limit = i64::MAX / 4;
+        let (carve_out, shortage) = (limit / 20, Shortage::Refuse);
+        BudgetSpec { id, scope, window, dimension, limit, hard: true, carve_out, shortage }
+    })
+    .collect()
+}
+
+#[tokio::main(flavor = "multi_thread", worker_threads = 1)]
+async fn main() {
+    let folder = tempfile::tempdir().unwrap();
+    let tasks = TaskTracker::new();
+    let store = Store::open(&Location::Sqlite(folder.path().join("bench.db")), &tasks).await.unwrap();
+    let log = DispatchLog::open(&folder.path().join("bench.dispatch"), 20_000).unwrap();
+    let setup = Setup { budgets: budgets(), concurrency_max: 10_000, retention: Duration::from_hours(1) };
+    let keeper = Keeper::start(&store, log, setup, &tasks).await.unwrap();
+    let worker = keeper.clone();
+    let took = std::thread::spawn(move || measure(&worker)).join().unwrap();
+    let ns = |quantile: f64| took.value_at_quantile(quantile);
+    println!(
+        "reserve + note + settle over 5 budgets, {} attempts: p50 {} ns, p99 {} ns, p99.9 {} ns, max {} us",
+        took.len(),
+        ns(0.5),
+        ns(0.99),
+        ns(0.999),
+        took.max() / 1000
+    );
+    keeper.shutdown().await;
+    store.close().await;
+}
+
+fn measure(keeper: &Keeper) -> Histogram<u64> {
+    let mut took = Histogram::new(3).unwrap();
+    let whose = Attribution {
+        team: "blue".into(),
+        key: "ci".into(),
+        user: "ann".into(),
+        model: "sonnet".into(),
+        ..Attribution::default()
+    };
+    for n in 0..WARM_UP + ATTEMPTS {
+        let attempt = format!("00000000-0000-7000-8000-{n:012}/1");
+        let began = Instant::now();
+        let kept = one(keeper, &whose, &attempt);
+        let elapsed = began.elapsed();
+        if n >= WARM_UP && kept {
+            took.record(u64::try_from(elapsed.as_nanos()).unwrap()).unwrap();
+        }
+        // 5,000 attempts a second, so that the journal keeps up as in life.
+        while began.elapsed() < Duration::from_micros(200) {
+            std::hint::spin_loop();
+        }
+    }
+    took
+}
+
+/// One attempt; `false` when it had to wait for a lease, which is not the ledger's own time.
+fn one(keeper: &Keeper, whose: &Attribution, attempt: &str) -> bool {
+    let bound =
+        Amounts { nusd: 5_000_000, input_tokens: 1_000, output_tokens: 500, requests: 1, tool_calls: 0 };
+    let claim = Claim { whose, bound, priority: Priority::Medium, waited: None };
+    let ledger = keeper.ledger();
+    let reserved = match ledger.reserve(&claim, keeper.now()) {
+        Ok(reserved) => reserved,
+        Err(Shortfall::Wait(_)) => {
+            keeper.wake();
+            std::thread::sleep(Duration::from_millis(5));
+            return false;
+        }
+        Err(other) => unreachable!("{other:?}"),
+    };
+    let entry = Entry { key: whose.key.clone(), model: whose.model.clone(), ..Entry::default() };
+    let worst = reserved.settled(attempt, EntryState::Suspense, entry.clone(), &bound);
+    let Some(slot) = keeper.dispatch().take() else { return ended(keeper, &reserved) };
+    keeper.dispatch().write(&slot, &worst).unwrap();
+    let settled = reserved.settled(attempt, EntryState::Posted, entry, &bound);
+    keeper.dispatch().write(&slot, &settled).unwrap();
+    ledger.settle(&reserved, settled);
+    true
+}
+
+/// The journal is behind: nothing is measured.
+fn ended(keeper: &Keeper, reserved: &outcrop_policy::ledger::Reserved) -> bool {
+    keeper.ledger().void(reserved);
+    false
+}
