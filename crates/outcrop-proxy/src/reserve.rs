@@ -244,7 +244,7 @@ impl Drop for Reservation {
 
 impl Open {
     fn post(self: Box<Self>, usage: &Usage, seen_bytes: u64) -> NanoUsd {
-        let Self { gateway, payer, quote, reserved, attempt, mut entry, parcel } = *self;
+        let Self { gateway, payer, quote, reserved, attempt, mut entry, .. } = *self;
         let counted = in_full(usage, &quote, seen_bytes);
         let cost = quote.price.cost(&counted, &quote.terms).unwrap_or(NanoUsd(quote.amounts.nusd));
         let amount = |tokens: u64| i64::try_from(tokens).unwrap_or(i64::MAX);
@@ -257,7 +257,6 @@ impl Open {
         (entry.usage, entry.cost_nusd, entry.estimated) = (counted, cost.0, !usage.is_complete());
         payer.count();
         let settled = reserved.settled(&attempt, EntryState::Posted, entry, &actual);
-        parcel.note(&settled);
         gateway.ledger().settle(&reserved, settled);
         gateway.keeper.wake();
         cost
@@ -306,16 +305,6 @@ impl Parcel {
         *self.slot.lock() = Some(slot);
         self.sent.store(true, Ordering::Release);
         Ok(())
-    }
-
-    /// The dispatch log knows the truth until the journal does. If it cannot be written, the upper bound
-    /// stands there, which is no less.
-    fn note(&self, settled: &Settled) {
-        if let Some(slot) = &*self.slot.lock()
-            && let Err(error) = self.gateway.keeper.dispatch().write(slot, settled)
-        {
-            tracing::warn!(%error, "the dispatch log cannot be written");
-        }
     }
 }
 

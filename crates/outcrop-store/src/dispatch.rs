@@ -264,7 +264,8 @@ fn offset(index: u32) -> u64 {
 fn encode(buffer: &mut Vec<u8>, settled: &Settled) -> Result<(), DispatchError> {
     buffer.clear();
     buffer.write_all(&[0; RECORD_HEAD_BYTES])?;
-    serde_json::to_writer(&mut *buffer, settled).map_err(io::Error::from)?;
+    let mut written = postcard::to_extend(settled, std::mem::take(buffer)).map_err(io::Error::other)?;
+    std::mem::swap(buffer, &mut written);
     if buffer.len() > SLOT_BYTES {
         return Err(DispatchError::TooLong(buffer.len()));
     }

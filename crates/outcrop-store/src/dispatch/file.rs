@@ -14,7 +14,7 @@ pub(super) const HEADER_BYTES: u64 = 4096;
 /// is an empty slot.
 pub(super) const RECORD_HEAD_BYTES: usize = 8;
 
-const FORMAT: &str = "outcrop dispatch log 1";
+const FORMAT: &str = "outcrop dispatch log 2";
 
 /// What stands in front.
 #[derive(Debug, Clone)]
@@ -40,12 +40,16 @@ pub(super) fn read(file: &File, slots: usize) -> io::Result<Found> {
     // A log that has shrunk is still read to its end.
     let found = length.saturating_sub(HEADER_BYTES).div_ceil(SLOT_BYTES as u64);
     let count = u32::try_from(found.max(slots as u64).min(SLOTS_MAX as u64)).unwrap_or(u32::MAX);
-    let mut settled = Vec::new();
+    let (mut settled, mut all_known) = (Vec::new(), true);
     for index in (0..count).take_while(|index| offset(*index) < length) {
-        settled.extend(read_record(file, index)?.map(|record| (index, record)));
+        match read_record(file, index)? {
+            Record::None => {}
+            Record::Of(record) => settled.push((index, *record)),
+            Record::Foreign => all_known = false,
+        }
     }
     Ok(match header {
-        Some(header) => Found { header, is_whole: true, settled },
+        Some(header) => Found { header, is_whole: all_known, settled },
         None => Found { header: fresh(), is_whole: length == 0, settled },
     })
 }
@@ -83,22 +87,31 @@ fn read_header(file: &File) -> io::Result<Option<Header>> {
     Ok(is_right.then(|| Header { replica: replica.to_owned(), boot: boot.to_owned() }))
 }
 
-/// One record; `None` when the slot is empty or torn.
-fn read_record(file: &File, index: u32) -> io::Result<Option<Settled>> {
+/// What a slot holds.
+enum Record {
+    /// Nothing, or what was being written when the process ended: it was never sent.
+    None,
+    /// An attempt.
+    Of(Box<Settled>),
+    /// A whole record that is none of this version: what was sent is not known.
+    Foreign,
+}
+
+fn read_record(file: &File, index: u32) -> io::Result<Record> {
     let mut head = [0; RECORD_HEAD_BYTES];
     if file.read_at(&mut head, offset(index))? < RECORD_HEAD_BYTES {
-        return Ok(None);
+        return Ok(Record::None);
     }
     let [l0, l1, l2, l3, s0, s1, s2, s3] = head;
     let (length, sum) = (u32::from_le_bytes([l0, l1, l2, l3]), u32::from_le_bytes([s0, s1, s2, s3]));
     let length = length as usize;
     if length == 0 || length > SLOT_BYTES - RECORD_HEAD_BYTES {
-        return Ok(None);
+        return Ok(Record::None);
     }
     let mut body = vec![0; length];
     let read = file.read_at(&mut body, offset(index) + RECORD_HEAD_BYTES as u64)?;
     if read < length || crc32fast::hash(&body) != sum {
-        return Ok(None);
+        return Ok(Record::None);
     }
-    Ok(serde_json::from_slice(&body).ok())
+    Ok(postcard::from_bytes(&body).map_or(Record::Foreign, |record| Record::Of(Box::new(record))))
 }
