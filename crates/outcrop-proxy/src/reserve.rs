@@ -255,6 +255,10 @@ impl Open {
             ..quote.amounts
         };
         (entry.usage, entry.cost_nusd, entry.estimated) = (counted, cost.0, !usage.is_complete());
+        if cost.0 > quote.amounts.nusd {
+            let (cost_nusd, bound_nusd) = (cost.0, quote.amounts.nusd);
+            tracing::warn!(%attempt, cost_nusd, bound_nusd, "overshoot: an attempt cost more than was reserved");
+        }
         payer.count();
         let settled = reserved.settled(&attempt, EntryState::Posted, entry, &actual);
         gateway.ledger().settle(&reserved, settled);

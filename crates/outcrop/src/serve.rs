@@ -186,7 +186,9 @@ impl Running {
         self.drain.cancel();
         let finished = self.serving.await.unwrap_or(false);
         self.gateway.snapshot().upstreams.close().await;
-        self.gateway.keeper.shutdown().await;
+        if tokio::time::timeout(KEEPER_MAX, self.gateway.keeper.shutdown()).await.is_err() {
+            tracing::warn!("the store did not take the last report; what it lacks is in the dispatch log");
+        }
         self.store.close().await;
         self.gateway.background.close();
         if tokio::time::timeout(BACKGROUND_MAX, self.gateway.background.wait()).await.is_err() {
@@ -256,6 +258,8 @@ impl Door {
     }
 }
 
+/// Longest wait for the ledger's last report.
+const KEEPER_MAX: Duration = Duration::from_secs(10);
 /// Longest wait for background work at the end.
 const BACKGROUND_MAX: Duration = Duration::from_secs(5);
 
