@@ -74,7 +74,9 @@ def _toml(value: object) -> str:
 
 def _bedrock(name: str, region: str, endpoint: str, credentials: dict[str, object]) -> str:
     return _table(
-        "[[path]]", name=name, kind="bedrock", region=region, endpoint=endpoint, credentials=credentials
+        "[[path]]", name=name, kind="bedrock", region=region, endpoint=endpoint, credentials=credentials,
+        # As Bedrock does not, so that the tests of clients that leave can see the upstream learn of it.
+        abort_billing="unknown",
     )
 
 

@@ -179,6 +179,24 @@ impl Api {
     }
 }
 
+/// Calls the tool `echo` of the server `desk` through the MCP endpoint.
+pub(crate) async fn echo(house: &House) -> Answer {
+    let body = json!({"jsonrpc": "2.0", "id": 7, "method": "tools/call", "params": {
+        "name": "desk__echo", "arguments": {"text": "hi"}, "_meta": {
+            "io.modelcontextprotocol/protocolVersion": "2026-07-28",
+            "io.modelcontextprotocol/clientInfo": {"name": "test", "version": "1"},
+            "io.modelcontextprotocol/clientCapabilities": {},
+        },
+    }});
+    let headers = [
+        ("accept", "application/json, text/event-stream"),
+        ("mcp-protocol-version", "2026-07-28"),
+        ("mcp-method", "tools/call"),
+        ("mcp-name", "desk__echo"),
+    ];
+    house.post("/mcp", &headers, &body).await
+}
+
 /// The events of a server-sent stream: name and data.
 pub(crate) fn sse(answer: &Answer) -> Vec<(String, String)> {
     let text = answer.text();

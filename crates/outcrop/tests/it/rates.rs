@@ -4,10 +4,9 @@
 use futures_util::future::join_all;
 use http_body_util::BodyExt as _;
 use outcrop_lab::script::{Script, Spread};
-use serde_json::json;
 
 use crate::{
-    api::{APIS, Api},
+    api::{self, APIS, Api},
     client::{self, Answer},
     house::{House, within},
 };
@@ -203,23 +202,7 @@ async fn what_would_be_refused_anyway_is_not_read_first() {
 #[tokio::test]
 async fn federated_tools_are_limited_as_chats_are() {
     let house = House::with(&row("tool:*", "1 requests/day")).await;
-    let call = || {
-        let body = json!({"jsonrpc": "2.0", "id": 7, "method": "tools/call", "params": {
-            "name": "desk__echo", "arguments": {"text": "hi"}, "_meta": {
-                "io.modelcontextprotocol/protocolVersion": "2026-07-28",
-                "io.modelcontextprotocol/clientInfo": {"name": "t", "version": "1"},
-                "io.modelcontextprotocol/clientCapabilities": {},
-            }
-        }});
-        let headers = [
-            ("accept", "application/json, text/event-stream"),
-            ("mcp-protocol-version", "2026-07-28"),
-            ("mcp-method", "tools/call"),
-            ("mcp-name", "desk__echo"),
-        ];
-        let house = &house;
-        async move { house.post("/mcp", &headers, &body).await }
-    };
+    let call = || api::echo(&house);
     let code = |answer: &Answer| Api::Mcp.hear(answer).errors.first().map(|(_, code)| code.clone());
     let first = call().await;
     assert_ne!(code(&first).as_deref(), Some("rate_limited"), "{first:?}");

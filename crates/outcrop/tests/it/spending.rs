@@ -3,7 +3,7 @@
 use outcrop_store::Pepper;
 use serde_json::{Value, json};
 
-use crate::api::Api;
+use crate::api::{self, Api};
 use crate::house::{House, Setup};
 
 /// Models of one path each: the dear one, and the one that stands in for it.
@@ -76,23 +76,7 @@ async fn calls_of_federated_tools_are_counted() {
         [[price]]\nmodel = \"echo\"\npath = \"desk\"\nrequest = \"0.01 USD\"\ninput = \"0 USD/Mtok\"\n\
         output = \"0 USD/Mtok\"\n";
     let house = House::set_up(Setup { more: budget.to_owned(), ..Setup::default() }).await;
-    let call = async || {
-        let body = json!({"jsonrpc": "2.0", "id": 7, "method": "tools/call", "params": {
-            "name": "desk__echo", "arguments": {"text": "hi"}, "_meta": {
-                "io.modelcontextprotocol/protocolVersion": "2026-07-28",
-                "io.modelcontextprotocol/clientInfo": {"name": "test", "version": "1"},
-                "io.modelcontextprotocol/clientCapabilities": {},
-            },
-        }});
-        let headers = [
-            ("accept", "application/json, text/event-stream"),
-            ("mcp-protocol-version", "2026-07-28"),
-            ("mcp-method", "tools/call"),
-            ("mcp-name", "desk__echo"),
-        ];
-        house.post("/mcp", &headers, &body).await
-    };
-    let answers = [call().await, call().await, call().await];
+    let answers = [api::echo(&house).await, api::echo(&house).await, api::echo(&house).await];
     let codes = answers.map(|answer| answer.text().contains("budget_exceeded"));
     assert_eq!(codes, [false, false, true]);
     let totals = house.running.gateway.ledger().totals();
