@@ -29,7 +29,7 @@ fn example() -> PathBuf {
     PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../../outcrop.toml")
 }
 
-const LAB_VARIABLES: [(&str, &str); 4] = [
+pub(crate) const LAB_VARIABLES: [(&str, &str); 4] = [
     ("LAB_AWS_ID", outcrop_lab::bedrock::ACCESS_KEY_ID),
     ("LAB_AWS_SECRET", outcrop_lab::bedrock::SECRET_ACCESS_KEY),
     ("LAB_OPENAI_KEY", outcrop_lab::openai::API_KEY),

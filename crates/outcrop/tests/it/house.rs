@@ -241,7 +241,8 @@ pub(crate) async fn eventually<T>(what: &str, mut ask: impl AsyncFnMut() -> Opti
     within(what, asking).await
 }
 
-fn text(lab: &Lab, setup: &Setup) -> String {
+/// The configuration file of a gateway in front of `lab`.
+pub(crate) fn text(lab: &Lab, setup: &Setup) -> String {
     let url = |name: &str| lab.url(name).unwrap();
     let Setup { auth, listen, store, limits, desk, more, .. } = setup;
     format!(

@@ -1,0 +1,13 @@
+//! Budgets of the real binary while everything around it fails: it is killed, its disk is full or does not
+//! keep what it was given, its database is gone, its twin is paused.
+//!
+//! The judge is the lab's billing record, and the gateway's word is its store, read from outside.
+
+mod disks;
+mod drain;
+mod kills;
+mod load;
+mod place;
+mod process;
+mod restarts;
+mod stands;
