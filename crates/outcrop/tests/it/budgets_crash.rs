@@ -8,6 +8,8 @@ mod drain;
 mod kills;
 mod load;
 mod place;
+mod postgres;
 mod process;
+mod replicas;
 mod restarts;
 mod stands;
