@@ -87,7 +87,7 @@ impl Delivery {
             let gone = self.send(StatusCode::OK, headers, reply);
             return self.aftermath().finish(Some(bill), None, gone).await;
         }
-        let stops = self.exchange.target.service().stops_with_caller();
+        let stops = self.exchange.stops_with_caller();
         let ahead = if stops { EVENTS_AHEAD } else { frames.len().max(1) };
         let (events, made) = mpsc::channel(ahead);
         let breakage = self.breakage();
@@ -185,7 +185,7 @@ impl Delivery {
 impl Aftermath {
     /// Makes the events of a stream; returns the output tokens made.
     async fn produce(&mut self, frames: Vec<Frame>, events: mpsc::Sender<Bytes>) -> u64 {
-        let stops = self.exchange.target.service().stops_with_caller();
+        let stops = self.exchange.stops_with_caller();
         let mut output_tokens = 0;
         let mut spread = self.exchange.script.ttft_ms;
         for frame in frames {
@@ -232,7 +232,7 @@ impl Aftermath {
         let executed = bill.is_some();
         let mut bill = bill.unwrap_or_default();
         let planned = bill.output_tokens;
-        let whole_unseen = output_tokens.is_none() && client_gone && target.service().stops_with_caller();
+        let whole_unseen = output_tokens.is_none() && client_gone && self.exchange.stops_with_caller();
         let made = if whole_unseen { 0 } else { output_tokens.unwrap_or(planned) };
         if let Some(reservation) = bill.reservation.take() {
             reservation.settle(bill.input_tokens, made);

@@ -12,7 +12,7 @@ use http_body_util::combinators::UnsyncBoxBody;
 use crate::{
     dice::Dice,
     quota::Reservation,
-    script::{Fault, FaultKind, Script},
+    script::{Fault, FaultKind, OnAbort, Script},
     target::Target,
 };
 
@@ -136,6 +136,17 @@ pub struct Bill {
     pub reservation: Option<Reservation>,
 }
 
+impl Exchange {
+    /// Whether a leaving caller ends the generation, and with it the bill.
+    pub(crate) fn stops_with_caller(&self) -> bool {
+        match self.script.on_abort {
+            Some(OnAbort::Continues) => false,
+            Some(OnAbort::Stops) => true,
+            None => self.target.service().stops_with_caller(),
+        }
+    }
+}
+
 /// An error the script asks for; each service spells it in its own way.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Injected {
@@ -186,7 +197,7 @@ pub trait Service: Send + Sync + 'static {
         frame.clone()
     }
 
-    /// Whether a leaving caller ends the generation, and with it the bill.
+    /// Whether a leaving caller ends the generation, and with it the bill, unless the script says otherwise.
     fn stops_with_caller(&self) -> bool;
 
     /// Forgets what earlier exchanges left behind, such as cached prompts.

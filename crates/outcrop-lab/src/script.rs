@@ -29,8 +29,22 @@ pub struct Script {
     pub credential_expired: bool,
     /// Seconds the target's clock runs ahead of ours (negative: behind).
     pub clock_skew_s: i64,
+    /// What becomes of an answer whose caller leaves; absent means the service's own habit. The MCP server keeps to
+    /// its own.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub on_abort: Option<OnAbort>,
     /// Tried in order for each request; the first that applies is carried out.
     pub faults: Vec<Fault>,
+}
+
+/// What becomes of an answer whose caller leaves.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum OnAbort {
+    /// It is made to its end and billed in full.
+    Continues,
+    /// It ends there, and what was made until then is billed.
+    Stops,
 }
 
 /// A distribution of milliseconds.

@@ -107,7 +107,7 @@ impl Conduct {
     async fn reply(&mut self) -> Option<Reply> {
         let service = self.exchange.target.service();
         let answering = service.answer(&self.exchange);
-        if !service.stops_with_caller() {
+        if !self.exchange.stops_with_caller() {
             return Some(answering.await);
         }
         tokio::select! {
@@ -128,7 +128,7 @@ impl Conduct {
             () = stop.cancelled() => return,
             () = self.answer.closed() => self.left(),
         }
-        if !self.exchange.target.service().stops_with_caller() {
+        if !self.exchange.stops_with_caller() {
             tokio::select! {
                 () = delay => {}
                 () = stop.cancelled() => {}
