@@ -11,6 +11,7 @@
 
 pub mod allocator;
 pub mod budget;
+pub mod burn;
 pub mod clock;
 mod leases;
 mod pressure;
@@ -27,6 +28,7 @@ use serde::Serialize;
 
 pub use allocator::{AccountRow, Applied, LeaseRow, Recovered, Rows, Teller};
 pub use budget::{Amounts, BudgetSpec, Dimension, Shortage};
+pub use burn::{Burn, Forecast};
 pub use clock::{LedgerClock, Now};
 pub use protocol::{
     AccountAnswer, AccountKey, Answer, Balance, Crossing, Entry, EntryState, Level, Line, Overshoot, Pool,

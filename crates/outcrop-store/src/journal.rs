@@ -15,7 +15,7 @@ use crate::rows::{key_values, level_of, read_key};
 use crate::session::{Row, Session, Value, Values};
 
 /// Length of a slot of the pace: five minutes.
-pub const PACE_SLOT_MS: i64 = 300_000;
+pub const PACE_SLOT_MS: i64 = outcrop_policy::ledger::burn::SLOT_MS;
 /// Most rows that one question is answered with.
 pub const ANSWER_ROWS_MAX: usize = 10_000;
 
