@@ -48,6 +48,13 @@ pub const ROUTES: &[Route] = &[
     (Method::GET, "/admin/v1/keys", Need::As(Role::Viewer)),
     (Method::POST, "/admin/v1/keys", Need::As(Role::Admin)),
     (Method::DELETE, "/admin/v1/keys/{}", Need::As(Role::Admin)),
+    (Method::GET, "/admin/v1/budgets", Need::As(Role::Viewer)),
+    (Method::PUT, "/admin/v1/budgets", Need::As(Role::Operator)),
+    (Method::POST, "/admin/v1/budgets", Need::As(Role::Operator)),
+    (Method::GET, "/admin/v1/spend", Need::As(Role::Viewer)),
+    (Method::GET, "/admin/v1/alerts", Need::As(Role::Viewer)),
+    (Method::POST, "/admin/v1/reconcile", Need::As(Role::Operator)),
+    (Method::POST, "/admin/v1/clock/confirm", Need::As(Role::Operator)),
 ];
 
 /// What the table says of a request; `None` where it says nothing.

@@ -6,6 +6,7 @@
 #![cfg_attr(test, allow(clippy::unwrap_used, clippy::panic, reason = "tests stop at the first surprise"))]
 
 pub mod access;
+pub mod budgets;
 mod exposition;
 mod keys;
 mod listen;
@@ -15,6 +16,7 @@ mod routes;
 pub mod stops;
 pub mod view;
 
+pub use budgets::budgets;
 pub use keys::{Keys, keys};
 pub use listen::{Listener, serve, serve_until};
 pub use local::Door;

@@ -100,7 +100,7 @@ pub fn stops(stopping: Arc<dyn Stopping>) -> Router {
         .with_state(stopping)
 }
 
-async fn in_time(request: axum::extract::Request, next: Next) -> Response {
+pub(crate) async fn in_time(request: axum::extract::Request, next: Next) -> Response {
     match tokio::time::timeout(ORDER_TIME_MAX, next.run(request)).await {
         Ok(answer) => answer,
         Err(_) => refuse(StatusCode::REQUEST_TIMEOUT, "The order did not arrive whole in time."),
@@ -108,7 +108,7 @@ async fn in_time(request: axum::extract::Request, next: Next) -> Response {
 }
 
 /// Who gives the order: the socket's operator says his name himself, nobody else does.
-fn named(mut who: Administrator, door: Door, said: Option<&String>) -> Administrator {
+pub(crate) fn named(mut who: Administrator, door: Door, said: Option<&String>) -> Administrator {
     if let (Door::Operator, Some(said)) = (door, said) {
         who.name = Attribution::value(said);
     }
@@ -149,7 +149,7 @@ async fn resume(
     }
 }
 
-fn answer(done: Result<Value, NotDone>) -> Response {
+pub(crate) fn answer(done: Result<Value, NotDone>) -> Response {
     match done {
         Ok(value) => Json(value).into_response(),
         Err(NotDone { status, message }) => refuse(status, &message),

@@ -8,6 +8,7 @@ use std::sync::atomic::AtomicU64;
 use std::time::Duration;
 
 use outcrop_core::decision::{Decision, OutcomeRecord};
+use outcrop_policy::ledger::{AccountView, Dimension};
 use outcrop_policy::stops::{LEVELS, Stops};
 use prometheus_client::encoding::EncodeLabelSet;
 use prometheus_client::metrics::counter::Counter;
@@ -59,6 +60,15 @@ struct ScopeLabels {
     scope_kind: Arc<str>,
 }
 
+/// Most accounts that are told of.
+const BUDGET_SCOPES_MAX: usize = 1_000;
+
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct BudgetLabels {
+    scope: String,
+    kind: &'static str,
+}
+
 #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
 struct PathLabels {
     path: Arc<str>,
@@ -84,6 +94,10 @@ pub struct Metrics {
     rate_limited: Family<ScopeLabels, Counter>,
     path_health: Family<PathLabels, Gauge<f64, AtomicU64>>,
     stops_in_force: Family<LevelLabels, Gauge>,
+    budget_nusd: Family<BudgetLabels, Gauge>,
+    suspense_nusd: Gauge,
+    leases: Gauge,
+    alerts_firing: Gauge,
     pub(crate) inflight: Gauge,
 }
 
@@ -103,6 +117,10 @@ impl Metrics {
             rate_limited: Family::default(),
             path_health: Family::default(),
             stops_in_force: Family::default(),
+            budget_nusd: Family::default(),
+            suspense_nusd: Gauge::default(),
+            leases: Gauge::default(),
+            alerts_firing: Gauge::default(),
             inflight: Gauge::default(),
         };
         let m = metrics.clone();
@@ -126,6 +144,10 @@ impl Metrics {
         );
         registry.register("path_health", "Share of a path's targets that serve", m.path_health);
         registry.register("stops_in_force", "Emergency stops in force", m.stops_in_force);
+        registry.register("budget_nusd", "Budgets of money this process has used", m.budget_nusd);
+        registry.register("suspense_nusd", "Sent, and its cost is not known", m.suspense_nusd);
+        registry.register("leases", "Accounts of which this process holds a part", m.leases);
+        registry.register("alerts_firing", "Burn-rate alerts that fire", m.alerts_firing);
         registry.register("inflight", "Exchanges being served", m.inflight);
         metrics
     }
@@ -142,6 +164,33 @@ impl Metrics {
             let gauge = self.stops_in_force.get_or_create(&LevelLabels { level: level.label() });
             gauge.set(i64::try_from(stops.count(level)).unwrap_or(i64::MAX));
         }
+    }
+
+    /// Sets what the ledger knows of its accounts; the operator's view calls it before a scrape.
+    pub fn budgets(&self, accounts: &[AccountView]) {
+        self.budget_nusd.clear();
+        let usd = accounts.iter().filter(|account| account.terms.dimension == Dimension::Usd);
+        for account in usd.take(BUDGET_SCOPES_MAX) {
+            let balance = &account.balance;
+            for (kind, nusd) in [
+                ("posted", balance.posted),
+                ("pending", balance.pending),
+                ("suspense", balance.suspense),
+                ("limit", account.terms.limit),
+            ] {
+                // The budget's id names its scope; of a star each value is told apart.
+                let scope = format!("{} {}", account.key.budget, account.key.scope);
+                self.budget_nusd.get_or_create(&BudgetLabels { scope, kind }).set(nusd);
+            }
+        }
+        let held = accounts.iter().filter(|account| account.free_here > 0 || account.pending_here > 0);
+        self.leases.set(i64::try_from(held.count()).unwrap_or(i64::MAX));
+    }
+
+    /// Sets how many burn-rate alerts fire, and what is in suspense altogether.
+    pub fn alerts(&self, firing: usize, suspense_nusd: i64) {
+        self.alerts_firing.set(i64::try_from(firing).unwrap_or(i64::MAX));
+        self.suspense_nusd.set(suspense_nusd);
     }
 
     pub(crate) fn attempt(&self, path: &Arc<str>, class: &'static str) {

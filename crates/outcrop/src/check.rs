@@ -6,6 +6,7 @@ use std::process::ExitCode;
 
 use comfy_table::{ContentArrangement, Table, presets};
 use outcrop_core::operation::Operation;
+use outcrop_policy::ledger::{Amount, BudgetSpec};
 use outcrop_policy::route::{Question, Routes, TargetSpec, target_name};
 use outcrop_policy::{RateSpec, Residency};
 use serde_json::{Value, json};
@@ -32,6 +33,10 @@ pub(crate) fn run(checked: &Checked, as_json: bool) -> ExitCode {
     if !checked.rates.is_empty() {
         anstream::println!("\nRate limits");
         anstream::println!("{}", rates(&checked.rates));
+    }
+    if !checked.budgets.is_empty() {
+        anstream::println!("\nBudgets");
+        anstream::println!("{}", budgets(&checked.budgets));
     }
     anstream::println!("\nLegal targets, in the order in which they are tried");
     anstream::println!("{}", targets(&checked.routes));
@@ -96,6 +101,17 @@ fn rates(rates: &[RateSpec]) -> Table {
     let mut table = table(&["scope", "limit", "at once"]);
     for rate in rates {
         table.add_row([rate.scope.to_string(), rate.to_string(), rate.burst().to_string()]);
+    }
+    table
+}
+
+fn budgets(budgets: &[BudgetSpec]) -> Table {
+    let mut table = table(&["scope", "window", "limit", "kind", "for emergencies"]);
+    for budget in budgets {
+        let show = |amount: i64| Amount { amount, dimension: budget.dimension }.to_string();
+        let kind = if budget.hard { "hard" } else { "soft" };
+        let (scope, window) = (budget.scope.to_string(), budget.window.to_string());
+        table.add_row([scope, window, show(budget.limit), kind.to_owned(), show(budget.carve_out)]);
     }
     table
 }
@@ -176,6 +192,11 @@ fn summary(checked: &Checked) -> Value {
         "operations": routes.operations,
         "rates": checked.rates.iter().map(|rate| json!({
             "scope": rate.scope.to_string(), "limit": rate.to_string(), "burst": rate.burst(),
+        })).collect::<Vec<_>>(),
+        "budgets": checked.budgets.iter().map(|budget| json!({
+            "id": budget.id, "scope": budget.scope.to_string(), "window": budget.window.to_string(),
+            "dimension": budget.dimension, "limit": budget.limit, "hard": budget.hard,
+            "carve_out": budget.carve_out, "shortage": budget.shortage,
         })).collect::<Vec<_>>(),
         "legal_targets": legal_targets,
     })

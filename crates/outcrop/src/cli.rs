@@ -8,7 +8,7 @@ use std::process::ExitCode;
 
 use clap::{Args, Parser, Subcommand};
 
-use crate::{check, config, demo, key, lab, serve, stop};
+use crate::{budget, check, config, demo, key, lab, serve, stop};
 
 /// Exit code of bad input (sysexits.h `EX_USAGE`).
 pub const EX_USAGE: u8 = 64;
@@ -39,6 +39,9 @@ enum Command {
     Stop(stop::Stop),
     /// Take a stop back.
     Resume(stop::Resume),
+    /// See what is left of budgets, what is blocked, when it runs out; set limits, give evidence.
+    #[command(subcommand)]
+    Budget(budget::Command),
     /// Make keys.
     #[command(subcommand)]
     Key(key::Command),
@@ -89,6 +92,7 @@ pub fn run() -> ExitCode {
         Command::Lab(options) => lab::run(&options),
         Command::Stop(options) => stop::stop(&options),
         Command::Resume(options) => stop::resume(&options),
+        Command::Budget(command) => budget::run(&command),
         Command::Key(command) => key::run(&command),
     }
 }

@@ -18,11 +18,13 @@ mod store;
 mod text;
 mod units;
 
+pub(crate) use budgets::limit as budget_limit;
 pub use check::{Checked, Listen, TlsFiles, check};
 pub use keys::Keeping;
 pub use problem::{Problem, Problems};
 pub use stops::StopRules;
 pub use store::StoreSpec;
+pub(crate) use units::amount as cost;
 
 use std::path::{Path, PathBuf};
 

@@ -14,6 +14,8 @@
 
 mod admin;
 mod authority;
+mod budget;
+mod budgeting;
 mod check;
 pub mod cli;
 mod clock;

@@ -14,18 +14,21 @@ use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
 
 use crate::authority::Authority;
+use crate::budgeting::limits::Limits;
 use crate::{config, snapshot};
 
 /// A change is taken up once the file has been quiet for this long.
 const QUIET: Duration = Duration::from_millis(200);
 
+/// What a reload changes.
+pub(crate) struct Parts {
+    pub(crate) gateway: Arc<Gateway>,
+    pub(crate) authority: Authority,
+    pub(crate) limits: Limits,
+}
+
 /// Reloads until `stop` is cancelled.
-pub(crate) async fn watch(
-    gateway: Arc<Gateway>,
-    authority: Authority,
-    file: PathBuf,
-    stop: CancellationToken,
-) {
+pub(crate) async fn watch(parts: Parts, file: PathBuf, stop: CancellationToken) {
     let changed = Arc::new(Notify::new());
     // The watcher works as long as it is held.
     let _watcher = match watcher(&file, Arc::clone(&changed)) {
@@ -45,7 +48,7 @@ pub(crate) async fn watch(
             () = changed.notified() => {}
             received = hangup.recv() => if received.is_none() { return },
         }
-        reload(&gateway, &authority, &file);
+        reload(&parts, &file);
     }
 }
 
@@ -71,7 +74,8 @@ fn watcher(file: &Path, changed: Arc<Notify>) -> notify_debouncer_full::notify::
 }
 
 /// Puts the file in force, or keeps what is and says why.
-pub(crate) fn reload(gateway: &Arc<Gateway>, authority: &Authority, file: &Path) {
+pub(crate) fn reload(parts: &Parts, file: &Path) {
+    let Parts { gateway, authority, limits } = parts;
     let mut checked = match config::load(file) {
         Ok(checked) => checked,
         Err(problems) => {
@@ -87,7 +91,7 @@ pub(crate) fn reload(gateway: &Arc<Gateway>, authority: &Authority, file: &Path)
         Ok(next) => {
             let upstreams = Arc::clone(&next.upstreams);
             gateway.swap(next);
-            gateway.ledger().configure(checked.budgets.clone());
+            limits.replace(checked.budgets.clone());
             tracing::info!(version, "configuration reloaded");
             gateway.background.spawn(retire(before, upstreams));
         }

@@ -22,6 +22,8 @@ use tokio_util::task::TaskTracker;
 
 use crate::admin::{Socket, SocketError, Sockets};
 use crate::authority::Authority;
+use crate::budgeting::limits::Limits;
+use crate::budgeting::{Desk, watch};
 use crate::cli::{EX_UNAVAILABLE, refuse};
 use crate::clock::wall;
 use crate::config::Checked;
@@ -147,11 +149,17 @@ impl Running {
         let sockets = Sockets { network: admin, operator };
         let base = file.as_deref().unwrap_or(Path::new(""));
         let (stopper, stopping) = stopping::start(&checked.stop, base, &gateway, authority.register());
-        let more = more(&authority).merge(outcrop_admin::stops(stopper));
+        let limits = limits(checked, &gateway, &authority);
+        let desk = Desk { gateway: Arc::clone(&gateway), store: store.clone(), limits: limits.clone() };
+        let budgets = outcrop_admin::budgets(Arc::new(desk.clone()));
+        let more = more(&authority).merge(outcrop_admin::stops(stopper)).merge(budgets);
         let admin_thread = admin::start(sockets, view, more, stopping, stop_admin.clone())?;
         gateway.background.spawn(authority.clone().follow(drain.clone()));
+        gateway.background.spawn(limits.clone().follow(drain.clone()));
+        gateway.background.spawn(watch::watch(desk, drain.clone()));
         if let Some(file) = file {
-            let reloading = reload::watch(Arc::clone(&gateway), authority.clone(), file, drain.clone());
+            let parts = reload::Parts { gateway: Arc::clone(&gateway), authority: authority.clone(), limits };
+            let reloading = reload::watch(parts, file, drain.clone());
             gateway.background.spawn(reloading);
         }
         let door = Door { acceptor, limits: checked.listen.limits, drain: drain.clone() };
@@ -224,6 +232,11 @@ fn operator_socket(named: Option<&Path>, file: Option<&Path>) -> Result<Option<S
 fn more(authority: &Authority) -> axum::Router {
     let keys = Keys { desk: authority.desk(), is_kept: authority.is_kept(), now: wall };
     outcrop_admin::keys(keys)
+}
+
+fn limits(checked: &Checked, gateway: &Gateway, authority: &Authority) -> Limits {
+    let (register, _) = authority.register();
+    Limits::new(Arc::clone(gateway.keeper.ledger()), register, checked.budgets.clone())
 }
 
 fn gateway(

@@ -3,6 +3,7 @@
 use outcrop_store::{DispatchLog, Keeper, Recovered, Register, Store, StoreError};
 use tokio_util::task::TaskTracker;
 
+use crate::budgeting::limits;
 use crate::config::{Checked, StoreSpec};
 
 /// Slots of the dispatch log beyond those of the exchanges under way: for attempts whose settlement the
@@ -30,7 +31,7 @@ pub(crate) async fn documents(
 pub(crate) async fn open(checked: &Checked, tasks: &TaskTracker) -> Result<Kept, StoreError> {
     let (store, register) = documents(&checked.store, tasks).await?;
     let setup = outcrop_store::keeper::Setup {
-        budgets: checked.budgets.clone(),
+        budgets: limits::in_force(&checked.budgets, &register.documents()),
         concurrency_max: checked.inflight_max,
         retention: checked.store.retention,
     };

@@ -121,6 +121,7 @@ impl View for GatewayView {
         for path in self.paths() {
             self.gateway.metrics.path_health(&path.name, path.serving, path.targets);
         }
+        self.gateway.metrics.budgets(&self.gateway.ledger().accounts());
         self.gateway.metrics.stops_in_force(&self.gateway.stops.in_force());
         let mut text = String::new();
         // Writing into a string cannot fail.

@@ -21,6 +21,7 @@ mod admin;
 mod answers;
 mod auth;
 mod bounds;
+mod budget_admin;
 mod budgets;
 mod budgets_crash;
 mod command_line;
