@@ -114,8 +114,7 @@ impl Desk {
         let spec = specs.max_by_key(|spec| !spec.model_id.is_empty())?;
         let unix = u64::try_from(entry.at_ms / 1000).ok()?;
         let price = snapshot.routes.price_of(spec, &entry.target, unix)?;
-        let nusd = price.cost(usage, &Terms::default())?;
-        i64::try_from(nusd.0).ok()
+        price.cost(usage, &Terms::default()).map(|nusd| nusd.0)
     }
 }
 
