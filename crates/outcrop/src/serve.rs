@@ -121,7 +121,8 @@ pub struct Running {
     /// What the exchanges share.
     pub gateway: Arc<Gateway>,
     authority: Authority,
-    store: Store,
+    /// What outlives the process.
+    pub store: Store,
     drain: CancellationToken,
     stop_admin: CancellationToken,
     serving: JoinHandle<bool>,

@@ -25,7 +25,7 @@ const SOAK_REQUESTS: u64 = 3_000;
 /// Callers of the soak at once.
 const SOAK_CALLERS: u64 = 32;
 /// No budget of these tests is larger.
-const PLENTY: &str = "[[budget]]\nscope = \"all\"\nlimit = \"1000000 USD\"\ncarve_out = \"0%\"\n";
+pub(crate) const PLENTY: &str = "[[budget]]\nscope = \"all\"\nlimit = \"1000000 USD\"\ncarve_out = \"0%\"\n";
 
 async fn house_with(limit: &str, more: &str) -> House {
     House::set_up(Setup {
@@ -52,7 +52,7 @@ fn billed_nusd(house: &House) -> i64 {
 }
 
 /// The ledger and the bill once nothing is under way, here and at the lab.
-async fn at_rest(house: &House) -> (Totals, i64) {
+pub(crate) async fn at_rest(house: &House) -> (Totals, i64) {
     let totals = eventually("nothing is pending", async || {
         Some(house.running.gateway.ledger().totals()).filter(|totals| totals.pending == 0)
     })
@@ -311,7 +311,7 @@ async fn the_last_of_a_budget_is_for_emergencies_and_low_pauses_first() {
 }
 
 /// One caller of the soak: a third of its requests are left.
-async fn caller(house: &House, number: u64, requests: u64) {
+pub(crate) async fn caller(house: &House, number: u64, requests: u64) {
     let mut dice = Dice::new(11, [number.to_le_bytes().as_slice()]);
     for _ in 0..requests {
         let api = APIS[usize::try_from(dice.below(5)).unwrap()];
@@ -347,7 +347,7 @@ async fn caller(house: &House, number: u64, requests: u64) {
     }
 }
 
-fn troubles() -> Script {
+pub(crate) fn troubles() -> Script {
     let faults = [
         Fault::new(FaultKind::Throttle).rate(0.03),
         Fault::new(FaultKind::Error).rate(0.03),

@@ -24,6 +24,7 @@ mod bounds;
 mod budget_admin;
 mod budgets;
 mod budgets_crash;
+mod budgets_exact;
 mod command_line;
 mod config;
 mod credentials;
