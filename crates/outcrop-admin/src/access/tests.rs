@@ -10,8 +10,9 @@ use outcrop_store::{KeyDesk, Pepper, Register};
 use tower::ServiceExt;
 
 use super::*;
+use crate::budgets::{Budgeting, LimitOrder, ReconcileOrder, SpendQuery, Which};
 use crate::stops::{Answering, ResumeOrder, StopOrder, Stopping};
-use crate::{Keys, PathView, Readiness, TargetView, keys, router, stops};
+use crate::{Keys, PathView, Readiness, TargetView, budgets, keys, router, stops};
 
 /// A view that takes the name of a role for a key of that role.
 struct Named {
@@ -63,16 +64,41 @@ impl Stopping for Obedient {
     }
 }
 
+impl Budgeting for Obedient {
+    fn show(&self, _: Which, _: Administrator) -> Answering {
+        Box::pin(async { Ok(serde_json::Value::Null) })
+    }
+    fn set(&self, _: LimitOrder, _: Administrator) -> Answering {
+        Box::pin(async { Ok(serde_json::Value::Null) })
+    }
+    fn reconcile(&self, _: ReconcileOrder, _: Administrator) -> Answering {
+        Box::pin(async { Ok(serde_json::Value::Null) })
+    }
+    fn spend(&self, _: SpendQuery, _: Administrator) -> Answering {
+        Box::pin(async { Ok(serde_json::Value::Null) })
+    }
+    fn alerts(&self, _: Administrator) -> Answering {
+        Box::pin(async { Ok(serde_json::Value::Null) })
+    }
+    fn confirm_clock(&self, _: Administrator) -> Answering {
+        Box::pin(async { Ok(serde_json::Value::Null) })
+    }
+}
+
 async fn ask(asks_for_keys: bool, door: Door, method: &Method, path: &str, key: Option<&str>) -> u16 {
     let desk = KeyDesk::new(Register::in_memory(), Pepper::new(b"pepper"));
     let more = keys(Keys { desk: Some(desk), is_kept: true, now: || Timestamp::UNIX_EPOCH });
-    let more = more.merge(stops(Arc::new(Obedient)));
+    let more = more.merge(stops(Arc::new(Obedient))).merge(budgets(Arc::new(Obedient)));
     let mut request =
         HttpRequest::builder().method(method).uri(path).header("content-type", "application/json");
     if let Some(key) = key {
         request = request.header("authorization", format!("Bearer {key}"));
     }
-    let order = if path.contains("keys") { r#"{"name":"ci"}"# } else { "{}" };
+    let order = match path {
+        "/admin/v1/keys" => r#"{"name":"ci"}"#,
+        "/admin/v1/budgets" => r#"{"budget":"all"}"#,
+        _ => "{}",
+    };
     let body = Body::from(order);
     let answer = router(Arc::new(Named { asks_for_keys }), more, door).oneshot(request.body(body).unwrap());
     answer.await.unwrap().status().as_u16()

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 
 use futures_util::future::join_all;
+use outcrop_lab::script::{Fault, FaultKind, Script};
 use outcrop_policy::ledger::EntryState;
 use outcrop_store::journal::EntryFilter;
 use serde_json::json;
@@ -44,6 +45,26 @@ async fn each_posted_entry_is_what_the_upstream_billed_to_the_nano_dollar() {
         compared += 1;
     }
     assert!(compared > 300, "only {compared} of {} entries could be compared", entries.len());
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn nobody_is_refused_while_the_bill_says_that_there_is_room() {
+    const LIMIT: usize = 60;
+    let more = format!("[[budget]]\nscope = \"all\"\nlimit = \"{LIMIT} requests\"\ncarve_out = \"0%\"\n");
+    let house = House::with(&more).await;
+    // What is refused before it runs costs nothing, so its room must come back each time.
+    let faults = [Fault::new(FaultKind::Throttle).rate(0.4)];
+    house.lab.script(target("oai"), Script::faulty(faults)).await.unwrap();
+    let ask = async || Api::OpenAi.ask(&house, "on-oai", "hi", false, &[]).await.status;
+    for _ in 0..200 {
+        let statuses = join_all((0..6).map(|_| ask())).await;
+        let refused = statuses.contains(&402);
+        // Several at once may stand in each other's way near the end; one alone may not.
+        if refused && ask().await == 402 {
+            break;
+        }
+    }
+    assert_eq!(house.executions("oai"), LIMIT);
 }
 
 /// A budget of so many nano-dollars, and what it does about a shortage.
