@@ -229,6 +229,11 @@ impl<W> Admissions<W> {
         notices
     }
 
+    /// How short memory is.
+    pub fn rung(&self) -> Rung {
+        self.rung
+    }
+
     /// Slots in use.
     pub fn in_use(&self) -> usize {
         self.used.iter().sum()
