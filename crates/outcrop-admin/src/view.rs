@@ -6,7 +6,7 @@ use outcrop_core::Priority;
 use outcrop_core::decision::Decision;
 use outcrop_core::path::PathKind;
 use outcrop_policy::admission::Rung;
-use outcrop_policy::health::TargetHealth;
+use outcrop_policy::health::Report;
 use outcrop_policy::ledger::Totals;
 use outcrop_store::Administrator;
 use serde::Serialize;
@@ -105,5 +105,5 @@ pub struct TargetView {
     /// Whether an attempt would probably be answered.
     pub serving: bool,
     /// What the attempts said.
-    pub health: TargetHealth,
+    pub health: Report,
 }

@@ -3,7 +3,7 @@
 //! One per exchange, whatever its end. It holds names, numbers and bounded labels: no content and no
 //! credentials (I-9), so it can be shown to an operator as it is.
 
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 use crate::failure::{Class, Code, Reason};
 use crate::{Dialect, Priority, RequestId, Usage};
@@ -53,6 +53,88 @@ pub struct Candidate {
     pub rank: Option<u8>,
     /// Why it was excluded.
     pub excluded: Option<Exclusion>,
+    /// What was known of it; `None` when a hard filter excluded it before anybody asked.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub standing: Option<Standing>,
+    /// What it would probably cost, in nano-dollars; `None` when it was excluded.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub expected_nusd: Option<i64>,
+}
+
+impl Candidate {
+    /// One of which nothing was decided yet.
+    pub fn of(target: String) -> Self {
+        Self { target, rank: None, excluded: None, standing: None, expected_nusd: None }
+    }
+}
+
+/// What was known of a target when a request was routed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Standing {
+    /// Its breaker.
+    pub state: BreakerState,
+    /// Share of requests it may get, in hundredths: less than 100 right after it has healed.
+    pub percent: u8,
+    /// Microseconds to the first content of a stream, or to the whole answer; `None` when nothing is known.
+    pub expected_us: Option<u64>,
+    /// Half of its answers took no longer, in microseconds.
+    pub p50_us: Option<u64>,
+    /// 95 % of its answers took no longer, in microseconds.
+    pub p95_us: Option<u64>,
+    /// Attempts under way.
+    pub in_flight: u32,
+    /// Most attempts that it is believed to bear at once; `None` when nothing speaks of a limit.
+    pub limit: Option<u32>,
+    /// Share of good ends in the last 30 s, in thousandths.
+    pub success_permille: u16,
+    /// Share of its quota that is left, in thousandths; `None` without a quota.
+    pub headroom_permille: Option<u16>,
+    /// Milliseconds for which it has asked to be left alone.
+    pub rests_ms: u32,
+}
+
+impl Default for Standing {
+    /// Of a target that nobody has asked yet.
+    fn default() -> Self {
+        Self {
+            state: BreakerState::Serving,
+            percent: 100,
+            expected_us: None,
+            p50_us: None,
+            p95_us: None,
+            in_flight: 0,
+            limit: None,
+            success_permille: 1000,
+            headroom_permille: None,
+            rests_ms: 0,
+        }
+    }
+}
+
+/// State of a target's circuit breaker.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum BreakerState {
+    /// It gets requests.
+    Serving,
+    /// It has healed and gets a part of them.
+    Ramping,
+    /// One request may find out, or is finding out, whether it has healed.
+    Probing,
+    /// It gets none.
+    Tripped,
+}
+
+impl BreakerState {
+    /// The bounded metric label.
+    pub fn label(self) -> &'static str {
+        match self {
+            Self::Serving => "serving",
+            Self::Ramping => "ramping",
+            Self::Probing => "probing",
+            Self::Tripped => "tripped",
+        }
+    }
 }
 
 /// Why a target may not serve a request.
@@ -75,6 +157,16 @@ pub enum Exclusion {
     EmergencyOverMcp,
     /// Nobody has said what it costs, or the price has expired.
     PriceUnknown,
+    /// It would only stand in for the preferred kind, and the operator has switched that off.
+    FallbackOff,
+    /// Half of its answers take longer than what is left of the deadline.
+    TooSlow,
+    /// It failed its last attempts, and it is not time to try it again.
+    Tripped,
+    /// It has asked to be left alone for a while.
+    Resting,
+    /// It has as many attempts under way as it is believed to bear.
+    Busy,
 }
 
 /// One try at one target.

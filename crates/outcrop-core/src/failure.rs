@@ -110,6 +110,8 @@ pub enum Reason {
     Inexpressible,
     /// The caller left.
     CallerGone,
+    /// Another attempt of the same exchange answered first.
+    Outrun,
     /// The gateway itself refused, see the code.
     Policy,
     /// An access key id that is not known here.
@@ -148,6 +150,7 @@ impl Reason {
             Self::ToolError => "tool_error",
             Self::Inexpressible => "inexpressible",
             Self::CallerGone => "caller_gone",
+            Self::Outrun => "outrun",
             Self::Policy => "policy",
             Self::UnknownPair => "unknown_pair",
             Self::ExpiredPair => "expired_pair",
@@ -384,6 +387,7 @@ fn network_message(reason: Reason) -> &'static str {
         | Reason::ToolError
         | Reason::Inexpressible
         | Reason::CallerGone
+        | Reason::Outrun
         | Reason::Policy
         | Reason::UnknownPair
         | Reason::ExpiredPair

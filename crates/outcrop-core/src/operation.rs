@@ -58,6 +58,38 @@ pub struct Operation {
     pub deadline: Duration,
     /// Paths in order of preference; what is not named is not used.
     pub order: Vec<Preference>,
+    /// What decides among the targets of one preference.
+    pub strategy: Strategy,
+}
+
+/// What decides among targets that are equally preferred.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Strategy {
+    /// The quickest.
+    LatencyFirst,
+    /// The one that fails least, then the quickest.
+    SuccessFirst,
+    /// The cheapest that is quick enough for the deadline.
+    CostEfficient,
+    /// The cheapest among those that are nearly as quick as the quickest.
+    #[default]
+    Balanced,
+    /// Quick where time is short, cheap where it is ample or money is short, else balanced.
+    Adaptive,
+}
+
+impl Strategy {
+    /// The name used in configuration and records.
+    pub fn label(self) -> &'static str {
+        match self {
+            Self::LatencyFirst => "latency_first",
+            Self::SuccessFirst => "success_first",
+            Self::CostEfficient => "cost_efficient",
+            Self::Balanced => "balanced",
+            Self::Adaptive => "adaptive",
+        }
+    }
 }
 
 fn as_millis<S: serde::Serializer>(d: &Duration, s: S) -> Result<S::Ok, S::Error> {

@@ -1,103 +1,137 @@
-//! What the last attempts say about each target.
+//! What the attempts say about each target, and what may be sent to it.
 //!
-//! It reports and does not choose: readiness and the operator's view read it, the order of targets
-//! does not depend on it. One per process, relearned after a restart.
+//! One per process, relearned after a restart. All that decides is in pure parts: the breaker, the
+//! times, the retry budget, the quota. This file keeps them together per target, behind one short lock
+//! each (I-5), and hands out a `Trial` for every attempt, so that nothing is counted twice or for ever.
+
+mod allowance;
+mod breaker;
+mod latency;
+mod quota;
+mod target;
+mod trial;
+mod window;
 
 use std::collections::HashMap;
-use std::sync::Mutex;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use serde::Serialize;
+use outcrop_core::decision::Standing;
+use parking_lot::{Mutex, RwLock};
 
-/// Failures in a row after which a target counts as not serving.
-pub const FAILURES_IN_A_ROW: u32 = 5;
+pub use self::breaker::{FAILURES_IN_A_ROW, Forced, Gate, Transition, Verdict};
+pub use self::latency::Quantiles;
+pub use self::quota::QuotaSpec;
+pub use self::target::{Report, Shape};
+pub use self::trial::{Denied, Trial};
 
-/// After this long without an attempt, old failures say nothing any more.
-pub const MEMORY: Duration = Duration::from_secs(30);
+use self::allowance::Allowance;
+use self::target::Target;
 
-/// The state of one target.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize)]
-pub struct TargetHealth {
-    /// Attempts that answered.
-    pub successes: u64,
-    /// Attempts that failed for the target's own sake.
-    pub failures: u64,
-    /// Failures since the last success.
-    pub failures_in_a_row: u32,
-    #[serde(skip)]
-    last: Option<Instant>,
+/// Most targets remembered; raw ids are named by callers, so the map must be bounded (I-6).
+const TARGETS_MAX: usize = 1024;
+
+/// A lone target that has tripped is asked this often, because there is nobody else.
+pub const LONE_PROBE_EVERY: Duration = Duration::from_secs(1);
+
+/// Longest that a hint of an upstream ("retry after") is obeyed.
+pub const HINT_MAX: Duration = Duration::from_secs(30);
+
+/// What an attempt is begun for.
+#[derive(Debug, Clone, Copy)]
+pub struct Errand {
+    /// The shape of the answer.
+    pub shape: Shape,
+    /// Tokens that the upstream takes from its quota when it starts: input and the most output.
+    pub tokens: u64,
+    /// The quota of the target, where it has one.
+    pub quota: Option<QuotaSpec>,
+    /// How it is to be looked at.
+    pub terms: Terms,
 }
 
-impl TargetHealth {
-    /// Whether an attempt would probably be answered.
-    pub fn is_serving(&self, now: Instant) -> bool {
-        let forgotten = self.last.is_none_or(|at| now.saturating_duration_since(at) > MEMORY);
-        self.failures_in_a_row < FAILURES_IN_A_ROW || forgotten
-    }
+/// How an attempt looks at a target's health.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Terms {
+    /// The first of its exchange.
+    First,
+    /// A further one: a target in trouble gets only so many of these.
+    Further,
+    /// No legal target serves: health is not asked.
+    Panic,
+    /// No other target is legal: asked once a second while it is tripped.
+    Lone,
 }
 
 /// Health of all targets by name (`path/model id`).
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub struct Health {
-    // A sync mutex: held for one map update, never across an await (I-5).
-    targets: Mutex<HashMap<Box<str>, TargetHealth>>,
+    targets: RwLock<HashMap<Box<str>, Arc<Target>>>,
+    hedges: Mutex<Allowance>,
 }
 
-/// Most targets remembered; raw ids are named by callers, so the map must be bounded (I-6).
-const TARGETS_MAX: usize = 4096;
+impl Default for Health {
+    fn default() -> Self {
+        Self { targets: RwLock::default(), hedges: Mutex::new(Allowance::of_hedges()) }
+    }
+}
 
 impl Health {
-    /// Records the end of an attempt. Failures that are the caller's own do not come here.
-    pub fn record(&self, target: &str, answered: bool, now: Instant) {
-        let mut targets = self.targets.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
-        if !targets.contains_key(target) {
-            if targets.len() >= TARGETS_MAX {
-                return;
-            }
-            targets.insert(target.into(), TargetHealth::default());
-        }
-        let Some(health) = targets.get_mut(target) else { return };
-        health.last = Some(now);
-        if answered {
-            health.successes = health.successes.saturating_add(1);
-            health.failures_in_a_row = 0;
-        } else {
-            health.failures = health.failures.saturating_add(1);
-            health.failures_in_a_row = health.failures_in_a_row.saturating_add(1);
+    /// What is known of a target.
+    pub fn standing(&self, name: &str, shape: Shape, quota: Option<QuotaSpec>, now: Instant) -> Standing {
+        match self.targets.read().get(name) {
+            Some(target) => target.standing(shape, quota, now),
+            None => Standing::default(),
         }
     }
 
-    /// The state of one target.
-    pub fn of(&self, target: &str) -> TargetHealth {
-        let targets = self.targets.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
-        targets.get(target).copied().unwrap_or_default()
+    /// Begins an attempt, or says why there may be none.
+    pub fn begin(&self, name: &str, errand: Errand, now: Instant) -> Result<Trial, Denied> {
+        Trial::begin(self.target(name), errand, now)
+    }
+
+    /// A request came that could have a second leg.
+    pub fn could_hedge(&self, now: Instant) {
+        self.hedges.lock().count(now);
+    }
+
+    /// Takes the right to a second leg: one in twenty requests has it.
+    pub fn may_hedge(&self, now: Instant) -> bool {
+        self.hedges.lock().take(now)
+    }
+
+    /// Holds a target in a state, or lets it go.
+    pub fn force(&self, name: &str, forced: Option<Forced>, now: Instant) -> Option<Transition> {
+        self.target(name).force(forced, now)
+    }
+
+    /// Everything that is known of a target, for people.
+    pub fn report(&self, name: &str, now: Instant) -> Report {
+        match self.targets.read().get(name) {
+            Some(target) => target.report(now),
+            None => Report::default(),
+        }
+    }
+
+    /// The targets that wait for a probe, and since when.
+    pub fn waiting(&self, now: Instant) -> Vec<(Box<str>, Duration)> {
+        let targets = self.targets.read();
+        let due = targets.iter().filter_map(|(name, target)| Some((name.clone(), target.due_since(now)?)));
+        due.collect()
+    }
+
+    fn target(&self, name: &str) -> Arc<Target> {
+        if let Some(target) = self.targets.read().get(name) {
+            return Arc::clone(target);
+        }
+        let mut targets = self.targets.write();
+        if targets.len() >= TARGETS_MAX && !targets.contains_key(name) {
+            // It is not remembered, so it has no past and no future.
+            return Arc::default();
+        }
+        Arc::clone(targets.entry(name.into()).or_default())
     }
 }
 
 #[cfg(test)]
-#[allow(clippy::disallowed_methods, reason = "tests need some instant to start from")]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn five_failures_in_a_row_count_until_they_are_old_or_a_success_comes() {
-        let (health, start) = (Health::default(), Instant::now());
-        for _ in 0..FAILURES_IN_A_ROW {
-            assert!(health.of("fra/x").is_serving(start));
-            health.record("fra/x", false, start);
-        }
-        assert!(!health.of("fra/x").is_serving(start + MEMORY));
-        assert!(health.of("fra/x").is_serving(start + MEMORY + Duration::from_millis(1)));
-        health.record("fra/x", true, start);
-        assert!(health.of("fra/x").is_serving(start));
-    }
-
-    #[test]
-    fn callers_cannot_grow_the_map_without_bound() {
-        let health = Health::default();
-        for n in 0..TARGETS_MAX + 10 {
-            health.record(&n.to_string(), false, Instant::now());
-        }
-        assert_eq!(health.targets.lock().unwrap().len(), TARGETS_MAX);
-    }
-}
+mod tests;

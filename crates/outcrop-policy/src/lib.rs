@@ -14,6 +14,7 @@
 
 pub mod admission;
 pub mod concurrency;
+mod choose;
 pub mod health;
 pub mod ledger;
 pub mod local;
@@ -25,6 +26,7 @@ pub mod residency;
 pub mod route;
 pub mod scope;
 pub mod stops;
+pub mod switches;
 
 pub use health::Health;
 pub use ledger::Ledger;
@@ -35,3 +37,4 @@ pub use residency::Residency;
 pub use route::{Choice, Plan, Question, Routes, TargetSpec};
 pub use scope::{Attribution, Facet, Scope};
 pub use stops::{Level, Stop, Stops};
+pub use switches::Switches;

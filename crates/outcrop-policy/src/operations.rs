@@ -4,7 +4,7 @@
 
 use std::time::Duration;
 
-use outcrop_core::operation::{Operation, Preference, Priority};
+use outcrop_core::operation::{Operation, Preference, Priority, Strategy};
 use outcrop_core::path::PathKind;
 
 /// The operation of a request that names none.
@@ -32,6 +32,7 @@ pub fn shipped() -> Vec<Operation> {
         priority,
         deadline: Duration::from_secs(seconds),
         order,
+        strategy: Strategy::default(),
     })
     .collect()
 }

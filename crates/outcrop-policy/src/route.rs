@@ -1,5 +1,5 @@
-//! Where a request may go, and in which order: a pure function of the request, the routes and the
-//! switches.
+//! Where a request may go, and in which order: a pure function of the request, the routes, the switches
+//! and what is known of the targets.
 //!
 //! Hard filters stand outside every score: a target they exclude is never tried, whatever else
 //! fails. No allocation here grows with traffic; the size of the answer is bounded by the targets of
@@ -8,15 +8,20 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
-use outcrop_core::TargetId;
-use outcrop_core::decision::{Candidate, Exclusion};
-use outcrop_core::money::Price;
+use outcrop_core::decision::{Candidate, Exclusion, Standing};
+use outcrop_core::money::{Price, Terms};
 use outcrop_core::operation::{Operation, Preference, Priority};
 use outcrop_core::path::{AbortBilling, Effect, PathKind};
+use outcrop_core::{TargetId, Usage};
 use smallvec::SmallVec;
 
+use crate::choose::{Contender, choose, identity};
+use crate::health::QuotaSpec;
 use crate::price::{Asked, PriceBook};
 use crate::residency::{Place, Residency};
+use crate::switches::Switches;
+
+pub use crate::choose::{Circumstances, Mode};
 
 /// Most targets that one exchange sends its request to.
 pub const ATTEMPTS_MAX: usize = 3;
@@ -46,6 +51,8 @@ pub struct TargetSpec {
     pub abort_billing: AbortBilling,
     /// Output limit to inject where the caller set none.
     pub max_tokens_default: Option<u64>,
+    /// What the upstream lets pass in a minute.
+    pub quota: Option<QuotaSpec>,
 }
 
 impl TargetSpec {
@@ -74,8 +81,8 @@ pub struct Routes {
     pub operations: Vec<Operation>,
     /// What models cost.
     pub prices: Arc<PriceBook>,
-    /// Whether emergencies may travel over MCP.
-    pub emergency_over_mcp: bool,
+    /// What the operator has switched on and off.
+    pub switches: Switches,
 }
 
 /// What is asked of the router.
@@ -95,6 +102,12 @@ pub struct Question<'a> {
     pub unix: u64,
     /// Whether the path can carry the request at all.
     pub can_carry: &'a dyn Fn(&TargetSpec, &str) -> bool,
+    /// What is known of a target, by its name.
+    pub standing: &'a dyn Fn(&str, &TargetSpec) -> Standing,
+    /// What the request will probably use: what it costs at each target is compared.
+    pub usage: Usage,
+    /// What else the order depends on.
+    pub circumstances: Circumstances,
 }
 
 /// One target to try.
@@ -115,6 +128,8 @@ pub struct Plan {
     pub choices: SmallVec<[Choice; ATTEMPTS_MAX]>,
     /// Every target of the model, for the decision record.
     pub candidates: Vec<Candidate>,
+    /// How the plan looks at health.
+    pub mode: Mode,
 }
 
 impl Routes {
@@ -147,26 +162,51 @@ impl Routes {
     /// `candidates` says why. `None` when the model is not known.
     pub fn plan(&self, question: &Question<'_>) -> Option<Plan> {
         let targets = self.targets_of(question.model)?;
-        let mut legal: SmallVec<[Legal; 8]> = SmallVec::new();
+        let mut prices: SmallVec<[(usize, Arc<Price>); 8]> = SmallVec::new();
+        let mut contenders: SmallVec<[Contender; 8]> = SmallVec::new();
         let mut candidates = Vec::with_capacity(targets.len());
         for (position, id) in targets.iter().enumerate() {
             let spec = self.target(*id);
             let model_id = asked_id(spec, question.model);
             let verdict = self.judge(spec, model_id, question).and_then(|rank| {
                 let price = self.price_of(spec, model_id, question.unix).ok_or(Exclusion::PriceUnknown)?;
-                Ok(Legal { rank, position, price })
+                Ok((rank, price))
             });
-            candidates.push(Candidate {
-                target: target_name(&spec.path, model_id),
-                rank: None,
-                excluded: verdict.as_ref().err().copied(),
-            });
-            legal.extend(verdict);
+            let mut candidate = Candidate::of(target_name(&spec.path, model_id));
+            match verdict {
+                Ok((rank, price)) => {
+                    let standing = (question.standing)(&candidate.target, spec);
+                    let expected_nusd =
+                        price.cost(&question.usage, &Terms::default()).map_or(i64::MAX, |n| n.0);
+                    candidate.standing = Some(standing);
+                    candidate.expected_nusd = Some(expected_nusd);
+                    let identity = identity(&candidate.target);
+                    contenders.push(Contender {
+                        position,
+                        rank: rank.number(),
+                        standing,
+                        expected_nusd,
+                        identity,
+                    });
+                    prices.push((position, price));
+                }
+                Err(why) => candidate.excluded = Some(why),
+            }
+            candidates.push(candidate);
         }
-        legal.sort_unstable_by_key(|legal| (legal.rank, legal.position));
-        let mut plan = Plan { choices: SmallVec::new(), candidates };
-        for (rank, legal) in (0u8..).zip(legal) {
-            self.enlist(&mut plan, rank, targets, legal, question.model);
+        self.without_fallback(targets, &mut contenders, &mut candidates);
+        let (mode, left_out) = choose(&mut contenders, &question.circumstances);
+        let mut plan = Plan { choices: SmallVec::new(), candidates, mode };
+        for (position, why) in left_out {
+            if let Some(candidate) = plan.candidates.get_mut(position) {
+                candidate.excluded = Some(why);
+            }
+        }
+        for (rank, contender) in (0u8..).zip(contenders) {
+            let price = prices.iter().find(|(at, _)| *at == contender.position);
+            if let (Some((at, price)), Some(id)) = (price, targets.get(contender.position)) {
+                self.enlist(&mut plan, rank, (*at, *id), Arc::clone(price), question.model);
+            }
         }
         Some(plan)
     }
@@ -184,15 +224,40 @@ impl Routes {
         spec.output_tokens_max.or_else(|| self.prices.output_tokens_max(&spec.asked_for(model_id)))
     }
 
-    fn enlist(&self, plan: &mut Plan, rank: u8, ids: &[TargetId], legal: Legal, model: &str) {
-        let Legal { position, price, .. } = legal;
-        let (Some(candidate), Some(id)) = (plan.candidates.get_mut(position), ids.get(position)) else {
+    /// Takes out what may only stand in, where the operator has switched that off.
+    fn without_fallback(
+        &self,
+        targets: &[TargetId],
+        contenders: &mut SmallVec<[Contender; 8]>,
+        candidates: &mut [Candidate],
+    ) {
+        let Switches { direct_fallback, mcp_fallback, .. } = self.switches;
+        if direct_fallback && mcp_fallback {
+            return;
+        }
+        let is_direct =
+            |c: &Contender| targets.get(c.position).is_some_and(|id| self.target(*id).kind.is_direct());
+        let Some(direct_first) = contenders.iter().min_by_key(|c| (c.rank, c.position)).map(is_direct) else {
             return;
         };
-        candidate.rank = Some(rank);
-        let spec = self.target(*id);
+        let may_stand_in = if direct_first { mcp_fallback } else { direct_fallback };
+        contenders.retain(|contender| {
+            let stays = may_stand_in || is_direct(contender) == direct_first;
+            if let Some(candidate) = candidates.get_mut(contender.position).filter(|_| !stays) {
+                candidate.excluded = Some(Exclusion::FallbackOff);
+            }
+            stays
+        });
+    }
+
+    fn enlist(&self, plan: &mut Plan, rank: u8, at: (usize, TargetId), price: Arc<Price>, model: &str) {
+        let (position, id) = at;
+        if let Some(candidate) = plan.candidates.get_mut(position) {
+            candidate.rank = Some(rank);
+        }
+        let spec = self.target(id);
         let model_id = if spec.model_id.is_empty() { Arc::from(model) } else { Arc::clone(&spec.model_id) };
-        plan.choices.push(Choice { target: *id, model_id, price });
+        plan.choices.push(Choice { target: id, model_id, price });
     }
 
     fn judge(&self, spec: &TargetSpec, model_id: &str, question: &Question<'_>) -> Result<Rank, Exclusion> {
@@ -209,35 +274,29 @@ impl Routes {
             Err(Exclusion::AllowList)
         } else if question.residency.is_some_and(|r| !r.admits(&place)) {
             Err(Exclusion::Residency)
-        } else if emergency && spec.kind == PathKind::Mcp && !self.emergency_over_mcp {
+        } else if emergency && spec.kind == PathKind::Mcp && !self.switches.emergency_over_mcp {
             Err(Exclusion::EmergencyOverMcp)
         } else if !(question.can_carry)(spec, model_id) {
             Err(Exclusion::Capability)
         } else {
-            Rank::of(spec, question).ok_or(Exclusion::Order)
+            let direct_first = emergency && self.switches.emergency_direct;
+            Rank::of(spec, question, direct_first).ok_or(Exclusion::Order)
         }
     }
 }
 
-/// A target that may serve the request.
-struct Legal {
-    rank: Rank,
-    /// Among the targets of the model.
-    position: usize,
-    price: Arc<Price>,
-}
-
 /// Smaller goes first: the hint, then the place in the operation's order, then Bedrock within
-/// `direct`; configured order decides the rest.
+/// `direct`; among equals it is chosen by what is known of them.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 struct Rank {
     not_hinted: bool,
+    indirect: bool,
     preference: usize,
     not_bedrock: bool,
 }
 
 impl Rank {
-    fn of(spec: &TargetSpec, question: &Question<'_>) -> Option<Self> {
+    fn of(spec: &TargetSpec, question: &Question<'_>, direct_first: bool) -> Option<Self> {
         let order = &question.operation.order;
         let preference = order.iter().position(|preference| match preference {
             Preference::Direct => spec.kind.is_direct(),
@@ -247,7 +306,17 @@ impl Rank {
         let hinted = question.hint.is_some_and(|hint| {
             hint == &*spec.path || hint == spec.kind.label() || (hint == "direct" && spec.kind.is_direct())
         });
-        Some(Self { not_hinted: !hinted, preference, not_bedrock: spec.kind != PathKind::Bedrock })
+        let indirect = direct_first && !spec.kind.is_direct();
+        Some(Self { not_hinted: !hinted, indirect, preference, not_bedrock: spec.kind != PathKind::Bedrock })
+    }
+
+    /// As one number, in the same order.
+    fn number(self) -> u32 {
+        let preference = self.preference.min(0xffff) as u32;
+        u32::from(self.not_hinted) << 18
+            | u32::from(self.indirect) << 17
+            | preference << 1
+            | u32::from(self.not_bedrock)
     }
 }
 

@@ -19,10 +19,11 @@ use crate::admit::{Admission, Seeker, admit};
 use crate::authenticate::{Caller, authenticate};
 use crate::body::Body;
 use crate::clock::unix_now;
-use crate::failover::{Exchange, failover};
+use crate::failover::failover;
 use crate::gateway::Gateway;
 use crate::headers::Wishes;
 use crate::intake::{Asked, Call, intake};
+use crate::leg::Exchange;
 use crate::models;
 use crate::payer::Payer;
 use crate::plan::{Planning, plan, promise};
@@ -110,7 +111,8 @@ async fn ask(
     record.attributed(&payer.whose);
     rate(gateway, payer.whose.clone(), record)?;
     let pressure = gateway.ledger().level(&payer.whose);
-    let plan = plan(Planning { snapshot, caller, call, operation, pressure }, record)?;
+    let plan =
+        plan(Planning { snapshot, caller, call, operation, pressure, health: &gateway.health }, record)?;
     gateway.stops.may_start(&payer.whose, record.id().as_str(), unix_now)?;
     let committed = failover(exchange, &plan, record).await?;
     Ok(Delivery { committed, admission, snapshot: Arc::clone(exchange.snapshot) })

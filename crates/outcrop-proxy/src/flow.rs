@@ -13,11 +13,12 @@ use outcrop_wire::Item;
 use tokio::time::{Instant, timeout_at};
 
 use crate::admit::Admission;
+use crate::committed::Cut;
 use crate::drain::{self, Counted};
-use crate::failover::Cut;
 use crate::gateway::{Gateway, Snapshot};
 use crate::reserve::Reservation;
 use crate::settle::{Ending, Record};
+use crate::trial::Trial;
 
 /// A stream under way.
 pub(crate) struct Flow {
@@ -43,6 +44,7 @@ pub(crate) struct Account {
     pub(crate) reservation: Reservation,
     pub(crate) billing: AbortBilling,
     pub(crate) admission: Admission,
+    pub(crate) trial: Trial,
     /// Held to the end: a path that only this snapshot has must outlive what runs on it (I-8).
     pub(crate) snapshot: Arc<Snapshot>,
 }
@@ -82,13 +84,16 @@ impl Flow {
     /// Settles the exchange: answered whole, or broken off by a failure.
     pub(crate) fn close(&mut self, failure: Option<&Failure>) {
         let Some(account) = self.account.take() else { return };
-        let Account { record, reservation, admission: _admission, snapshot: _snapshot, .. } = account;
+        let Account { record, reservation, mut trial, admission: _admission, snapshot: _snapshot, .. } =
+            account;
         let Counted { usage, bytes, .. } = self.counted;
         if let Some(failure) = failure {
             // What was counted so far is not what was made.
+            trial.failed(failure);
             reservation.fail(failure.class);
             record.settle(&Ending::Partial { failure, usage });
         } else {
+            trial.used(&usage);
             let cost = reservation.settle(&usage, bytes).map(|paid| paid.cost);
             record.settle(&Ending::Complete { usage, cost });
         }

@@ -8,7 +8,7 @@ use std::sync::atomic::AtomicU64;
 use std::time::Duration;
 
 use outcrop_core::Priority;
-use outcrop_core::decision::{Decision, OutcomeRecord};
+use outcrop_core::decision::{BreakerState, Decision, OutcomeRecord};
 use outcrop_policy::admission::{PRIORITIES, Shed, View};
 use outcrop_policy::ledger::{AccountView, Dimension};
 use outcrop_policy::stops::{LEVELS, Stops};
@@ -92,6 +92,12 @@ struct LevelLabels {
     level: &'static str,
 }
 
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct TransitionLabels {
+    target: Box<str>,
+    state: &'static str,
+}
+
 /// Counters and histograms of the request path.
 #[derive(Debug, Clone)]
 pub struct Metrics {
@@ -102,6 +108,8 @@ pub struct Metrics {
     pub(crate) decision_seconds: Histogram,
     attempts: Family<AttemptLabels, Counter>,
     failovers: Family<FailoverLabels, Counter>,
+    breaker_transitions: Family<TransitionLabels, Counter>,
+    breaker_state: Family<TransitionLabels, Gauge>,
     tokens: Family<TokenLabels, Counter>,
     cost_nusd: Counter,
     rate_limited: Family<ScopeLabels, Counter>,
@@ -130,6 +138,8 @@ impl Metrics {
             decision_seconds: decision(),
             attempts: Family::default(),
             failovers: Family::default(),
+            breaker_transitions: Family::default(),
+            breaker_state: Family::default(),
             tokens: Family::default(),
             cost_nusd: Counter::default(),
             rate_limited: Family::default(),
@@ -158,6 +168,12 @@ impl Metrics {
         registry.register("decision_seconds", "Time of the routing decision", m.decision_seconds);
         registry.register("attempts", "Attempts by path and outcome class", m.attempts);
         registry.register("failovers", "Attempts that followed a failed one", m.failovers);
+        registry.register(
+            "breaker_transitions",
+            "Changes of a target's breaker, by the state after it",
+            m.breaker_transitions,
+        );
+        registry.register("breaker_state", "1 for the state that a target's breaker is in", m.breaker_state);
         registry.register("tokens", "Tokens as counted by the upstreams", m.tokens);
         registry.register("cost_nusd", "Settled cost in nano-dollars", m.cost_nusd);
         registry.register(
@@ -184,6 +200,20 @@ impl Metrics {
     pub fn path_health(&self, path: &Arc<str>, serving: usize, targets: usize) {
         let share = serving as f64 / targets.max(1) as f64;
         self.path_health.get_or_create(&PathLabels { path: Arc::clone(path) }).set(share);
+    }
+
+    /// Sets the state of a target's breaker; the operator's view calls it before a scrape.
+    pub fn breaker_state(&self, target: &str, state: BreakerState) {
+        for other in
+            [BreakerState::Serving, BreakerState::Ramping, BreakerState::Probing, BreakerState::Tripped]
+        {
+            let labels = TransitionLabels { target: target.into(), state: other.label() };
+            self.breaker_state.get_or_create(&labels).set(i64::from(other == state));
+        }
+    }
+
+    pub(crate) fn breaker_transition(&self, target: &str, state: &'static str) {
+        self.breaker_transitions.get_or_create(&TransitionLabels { target: target.into(), state }).inc();
     }
 
     /// Sets how many emergency stops are in force; the operator's view calls it before a scrape.

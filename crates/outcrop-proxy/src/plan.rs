@@ -1,13 +1,16 @@
 //! Where may it go, in which order? Asks the policy and writes down its answer.
 
+use std::hash::{DefaultHasher, Hash, Hasher};
 use std::time::Duration;
 
-use outcrop_core::Priority;
 use outcrop_core::failure::{Code, Failure};
 use outcrop_core::operation::Operation;
+use outcrop_core::{Priority, Usage};
+use outcrop_policy::Health;
+use outcrop_policy::health::Shape;
 use outcrop_policy::ledger::Level;
 use outcrop_policy::operations::DEFAULT_OPERATION;
-use outcrop_policy::route::{Plan, Question, TargetSpec};
+use outcrop_policy::route::{Circumstances, Plan, Question, TargetSpec};
 use tokio::time::Instant;
 
 use crate::authenticate::Caller;
@@ -15,6 +18,9 @@ use crate::gateway::Snapshot;
 use crate::headers::Wishes;
 use crate::intake::Call;
 use crate::settle::Record;
+
+/// Output tokens that an answer usually has, at most.
+const OUTPUT_USUAL: u64 = 500;
 
 /// What the request is promised: its operation, and the deadline that begins to run with it.
 pub(crate) fn promise<'a>(
@@ -45,6 +51,8 @@ pub(crate) struct Planning<'a> {
     pub(crate) operation: &'a Operation,
     /// How much of its budgets is committed.
     pub(crate) pressure: Level,
+    /// What is known of the targets.
+    pub(crate) health: &'a Health,
 }
 
 /// Orders the legal targets of a call. When a budget is nearly used up, the model that was configured to
@@ -57,7 +65,8 @@ pub(crate) fn plan(planning: Planning<'_>, record: &mut Record) -> Result<Plan, 
     }
     let started = Instant::now();
     let model = planning.model(record);
-    let plan = ask_policy(planning, model, record.created());
+    let circumstances = planning.circumstances(started, record);
+    let plan = ask_policy(planning, model, circumstances, record.created());
     record.decided(started.elapsed());
     let plan = plan.ok_or_else(|| unknown_model(call))?;
     record.candidates(&plan);
@@ -68,6 +77,20 @@ pub(crate) fn plan(planning: Planning<'_>, record: &mut Record) -> Result<Plan, 
 }
 
 impl<'a> Planning<'a> {
+    fn circumstances(&self, now: Instant, record: &Record) -> Circumstances {
+        let Self { snapshot, caller, call, operation, .. } = self;
+        Circumstances {
+            strategy: operation.strategy,
+            remaining: record.deadline().saturating_duration_since(now),
+            priority: record.priority(),
+            stick: call.envelope.cached_prefix().map(|prefix| sticking_to(caller, prefix)),
+            may_probe: !call.envelope.has_tools,
+            money_is_short: self.pressure >= Level::Throttled,
+            learns: snapshot.routes.switches.intelligent_routing,
+            seed: rand::random(),
+        }
+    }
+
     fn model(&self, record: &mut Record) -> &'a str {
         let asked = self.call.envelope.model.as_str();
         let degrades = self.pressure >= Level::Degraded && record.priority() < Priority::Critical;
@@ -82,8 +105,10 @@ impl<'a> Planning<'a> {
     }
 }
 
-fn ask_policy(planning: Planning<'_>, model: &str, unix: u64) -> Option<Plan> {
-    let Planning { snapshot, caller, call, operation, .. } = planning;
+fn ask_policy(planning: Planning<'_>, model: &str, circumstances: Circumstances, unix: u64) -> Option<Plan> {
+    let Planning { snapshot, caller, call, operation, health, .. } = planning;
+    let (shape, now) = (shape_of(call), Instant::now().into_std());
+    let standing = |name: &str, spec: &TargetSpec| health.standing(name, shape, spec.quota, now);
     let is_alias = snapshot.routes.models.contains_key(model);
     let can_carry = |spec: &TargetSpec, id: &str| {
         let path = snapshot.upstreams.path(&spec.path);
@@ -97,7 +122,28 @@ fn ask_policy(planning: Planning<'_>, model: &str, unix: u64) -> Option<Plan> {
         allowed: caller.may_use(model, is_alias),
         unix,
         can_carry: &can_carry,
+        standing: &standing,
+        usage: probable_usage(call),
+        circumstances,
     })
+}
+
+/// The shape of the answer that a call asks for.
+pub(crate) fn shape_of(call: &Call) -> Shape {
+    if call.envelope.stream { Shape::Stream } else { Shape::Whole }
+}
+
+/// Roughly what a call will use: enough to compare what it costs at one target and at another.
+fn probable_usage(call: &Call) -> Usage {
+    let input = call.envelope.body.len() as u64 / 4;
+    Usage::of(input, call.envelope.max_tokens.unwrap_or(OUTPUT_USUAL).min(OUTPUT_USUAL))
+}
+
+/// Caches are kept apart by tenant, so the same prefix of two of them has two homes.
+fn sticking_to(caller: &Caller, prefix: &[u8]) -> u64 {
+    let mut hasher = DefaultHasher::new();
+    (&caller.name, prefix).hash(&mut hasher);
+    hasher.finish()
 }
 
 fn shown_model(call: &Call) -> String {
@@ -127,6 +173,13 @@ fn no_legal_target(plan: &Plan, call: &Call) -> Failure {
         );
     }
     // The price is looked for last, so a target without one is legal in every other way.
+    if plan.candidates.iter().any(|c| c.excluded == Some(Exclusion::TooSlow)) {
+        return Failure::refusal(
+            Code::DeadlineInfeasible,
+            "Every path that may serve this request usually takes longer than what is left of its deadline, so \
+             it was not sent; allow more time.",
+        );
+    }
     if plan.candidates.iter().any(|c| c.excluded == Some(Exclusion::PriceUnknown)) {
         let model = shown_model(call);
         return Failure::refusal(

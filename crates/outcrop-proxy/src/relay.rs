@@ -22,13 +22,14 @@ use tokio::time::Instant;
 
 use crate::admit::Admission;
 use crate::body::Body;
-use crate::failover::{Committed, CommittedBody};
+use crate::committed::{Committed, CommittedBody};
 use crate::flow::{Account, Flow, Source};
 use crate::gateway::{Gateway, Snapshot};
 use crate::rates::tell;
 use crate::refuse::body_of;
 use crate::reserve::{Paid, Reservation};
 use crate::settle::{Ending, Record};
+use crate::trial::Trial;
 
 /// After the terminal event the upstream's connection is read to its end, so that it can be reused; it
 /// is given up after this long.
@@ -57,7 +58,8 @@ pub(crate) fn relay(
     match committed.body {
         CommittedBody::Whole(whole) => {
             let (rated, unix) = record.rating();
-            let paid = settle_whole(envelope.protocol, &whole, committed.reservation, record);
+            let paid =
+                settle_whole(envelope.protocol, &whole, (committed.reservation, committed.trial), record);
             money_headers(&mut headers, paid);
             if let Some(rated) = rated {
                 let standing = gateway.rates.standing(&rated.whose, Instant::now().into_std());
@@ -86,6 +88,7 @@ pub(crate) fn relay(
                 reservation: committed.reservation,
                 billing: committed.billing,
                 admission,
+                trial: committed.trial,
                 snapshot,
             };
             let flow = Flow::new(Source { seen: seen.into(), rest, cut }, account);
@@ -138,10 +141,10 @@ pub(crate) async fn gather(
     on_text: &mut (dyn FnMut(&str) + Send),
 ) -> Result<ChatReply, Failure> {
     let Delivery { committed, admission, snapshot } = delivery;
-    let Committed { reservation, billing, body, .. } = committed;
+    let Committed { reservation, billing, body, trial, .. } = committed;
     match body {
         CommittedBody::Whole(whole) => {
-            settle_whole(Protocol::McpTool, &whole, reservation, record);
+            settle_whole(Protocol::McpTool, &whole, (reservation, trial), record);
             match whole.reply {
                 Reply::Chat(reply) => Ok(reply),
                 Reply::Embeddings { .. } | Reply::TokenCount(_) | Reply::Native(_) => {
@@ -151,7 +154,7 @@ pub(crate) async fn gather(
         }
         CommittedBody::Stream { seen, rest, cut } => {
             let gateway = Arc::clone(gateway);
-            let account = Account { gateway, record, reservation, billing, admission, snapshot };
+            let account = Account { gateway, record, reservation, billing, admission, trial, snapshot };
             let mut flow = Flow::new(Source { seen: seen.into(), rest, cut }, account);
             let mut reply = ChatReply::default();
             let ending = read_all(&mut flow, &mut reply, on_text).await;
@@ -260,8 +263,14 @@ impl Relay {
     }
 }
 
-fn settle_whole(protocol: Protocol, whole: &Whole, reservation: Reservation, record: Record) -> Option<Paid> {
+fn settle_whole(
+    protocol: Protocol,
+    whole: &Whole,
+    (reservation, mut trial): (Reservation, Trial),
+    record: Record,
+) -> Option<Paid> {
     let mut usage = whole.reply.usage();
+    trial.used(&usage);
     let bytes = whole.raw.as_ref().map_or(u64::MAX, |raw| raw.len() as u64);
     let paid = match protocol {
         Protocol::AnthropicCountTokens | Protocol::BedrockCountTokens => {

@@ -255,9 +255,6 @@ impl Record {
         self.decision().attempts.push(entry);
         let class = attempt.failure.map_or("answered", |f| f.class.label());
         self.gateway.metrics.attempt(attempt.path, class);
-        if let Some(answered) = speaks_of_the_target(attempt.failure) {
-            self.gateway.health.record(attempt.target, answered, now.into_std());
-        }
     }
 
     /// Microseconds that the gateway itself has added so far.
@@ -284,11 +281,6 @@ impl Record {
         // up to the first content only.
         let overhead = reached.saturating_sub(self.waited);
         let outcome = outcome_of(ending, total, overhead, met);
-        if let (Ending::Partial { failure, .. }, Some(attempt)) = (ending, decision.attempts.last())
-            && failure.code != Code::Stopped
-        {
-            self.gateway.health.record(&attempt.target, false, Instant::now().into_std());
-        }
         self.charge(ending);
         self.gateway.metrics.exchange(&decision, &self.path, &outcome, self.answered_after);
         log(&decision, &self.path, &outcome, ending);
@@ -333,19 +325,6 @@ pub(crate) struct Attempted<'a> {
     pub(crate) started: Instant,
     pub(crate) failure: Option<&'a Failure>,
     pub(crate) upstream_request_id: &'a str,
-}
-
-/// Whether the end of an attempt says something about its target: yes or no, or nothing at all when
-/// the fault was the caller's or the gateway's.
-fn speaks_of_the_target(failure: Option<&Failure>) -> Option<bool> {
-    if failure.is_some_and(|f| f.code == Code::Stopped) {
-        return None;
-    }
-    match failure.map(|f| f.class) {
-        None => Some(true),
-        Some(Class::NotSent | Class::Refused | Class::Ambiguous | Class::Partial) => Some(false),
-        Some(Class::Permanent | Class::NotHere | Class::Credential | Class::CallerGone) => None,
-    }
 }
 
 /// Whether a failure is one of the service: not the caller's own, and not what a stop made.

@@ -19,6 +19,12 @@ use crate::dialect::{anthropic, converse, count_tokens, invoke, mcp, openai};
 use crate::json;
 use fields::Fields;
 
+/// Bytes of a body that are searched for a marker of a prompt cache.
+const PREFIX_SOUGHT_IN: usize = 64 * 1024;
+
+/// Bytes that tell one prompt prefix from another.
+const PREFIX_BYTES: usize = 1024;
+
 /// Limits on a JSON body, checked while it is scanned once.
 #[derive(Debug, Clone, Copy)]
 pub struct Limits {
@@ -169,6 +175,19 @@ impl Envelope {
             ask: OnceLock::new(),
             tally: OnceLock::new(),
         })
+    }
+
+    /// The beginning of the prompt, if the caller asks for it to be cached: what two requests share that
+    /// can use one cache. At most 1 KiB, as it stands in the body.
+    pub fn cached_prefix(&self) -> Option<&[u8]> {
+        let body = self.body.get(..self.body.len().min(PREFIX_SOUGHT_IN))?;
+        let find = |what: &[u8]| memchr::memmem::find(body, what);
+        let markers: [&[u8]; 3] = [b"\"cache_control\"", b"\"cachePoint\"", b"\"prompt_cache_key\""];
+        markers.into_iter().find_map(find)?;
+        let prompts: [&[u8]; 4] = [b"\"prompt_cache_key\"", b"\"system\"", b"\"tools\"", b"\"messages\""];
+        let start = prompts.into_iter().find_map(find)?;
+        let prefix = body.get(start..)?;
+        prefix.get(..prefix.len().min(PREFIX_BYTES))
     }
 
     /// The full decoding, done once on first use.

@@ -5,10 +5,12 @@ pub(crate) mod prices;
 use std::process::ExitCode;
 
 use comfy_table::{ContentArrangement, Table, presets};
+use outcrop_core::Usage;
+use outcrop_core::decision::Standing;
 use outcrop_core::operation::Operation;
 use outcrop_policy::admission::{Class, Settings, Shares};
 use outcrop_policy::ledger::{Amount, BudgetSpec};
-use outcrop_policy::route::{Question, Routes, TargetSpec, target_name};
+use outcrop_policy::route::{Circumstances, Question, Routes, TargetSpec, target_name};
 use outcrop_policy::{RateSpec, Residency};
 use serde_json::{Value, json};
 
@@ -169,6 +171,9 @@ fn legal(routes: &Routes, model: &str, operation: &Operation, residency: Option<
         allowed: true,
         unix: clock::unix(),
         can_carry: &can_carry,
+        standing: &|_, _| Standing::default(),
+        usage: Usage::of(1_000, 500),
+        circumstances: Circumstances::of(operation),
     };
     let choices = routes.plan(&question).map(|plan| plan.choices).unwrap_or_default();
     choices.iter().map(|c| target_name(&routes.target(c.target).path, &c.model_id)).collect()

@@ -32,7 +32,7 @@ impl GatewayView {
             .filter(|(_, spec)| !spec.model_id.is_empty())
             .map(|(id, spec)| {
                 let name = target_name(&spec.path, &spec.model_id);
-                let health = self.gateway.health.of(&name);
+                let health = self.gateway.health.report(&name, now);
                 let mut models: Vec<String> = (snapshot.routes.models.iter())
                     .filter(|(_, targets)| targets.contains(&id))
                     .map(|(alias, _)| alias.to_string())
@@ -41,7 +41,7 @@ impl GatewayView {
                 TargetView {
                     models,
                     enabled: spec.enabled,
-                    serving: spec.enabled && health.is_serving(now),
+                    serving: spec.enabled && health.is_serving(),
                     health,
                     name,
                 }
@@ -93,10 +93,10 @@ impl View for GatewayView {
                 views.push(PathView { name, kind: spec.kind, region, targets: 0, serving: 0 });
                 views.len() - 1
             });
-            let health = self.gateway.health.of(&target_name(&spec.path, &spec.model_id));
+            let health = self.gateway.health.report(&target_name(&spec.path, &spec.model_id), now);
             if let Some(view) = views.get_mut(at).filter(|_| !spec.model_id.is_empty()) {
                 view.targets += 1;
-                view.serving += usize::from(spec.enabled && health.is_serving(now));
+                view.serving += usize::from(spec.enabled && health.is_serving());
             }
         }
         views
@@ -136,6 +136,9 @@ impl View for GatewayView {
     fn open_metrics(&self) -> String {
         for path in self.paths() {
             self.gateway.metrics.path_health(&path.name, path.serving, path.targets);
+        }
+        for target in self.targets() {
+            self.gateway.metrics.breaker_state(&target.name, target.health.breaker);
         }
         self.gateway.metrics.budgets(&self.gateway.ledger().accounts());
         self.gateway.metrics.stops_in_force(&self.gateway.stops.in_force());

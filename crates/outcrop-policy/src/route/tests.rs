@@ -1,4 +1,5 @@
 use outcrop_core::money::{PicoUsd, Rates};
+use outcrop_core::operation::Strategy;
 
 use super::*;
 use crate::operations;
@@ -17,6 +18,7 @@ fn spec(path: &str, kind: PathKind, region: Option<&str>) -> TargetSpec {
         output_tokens_max: None,
         abort_billing: outcrop_core::path::AbortBilling::Unknown,
         max_tokens_default: None,
+        quota: None,
     }
 }
 
@@ -39,7 +41,7 @@ fn routes() -> Routes {
         raw: vec![TargetId(4)],
         operations: operations::shipped(),
         prices: Arc::new(PriceBook::new(vec![nova(None)], None)),
-        emergency_over_mcp: false,
+        switches: Switches::default(),
     }
 }
 
@@ -74,8 +76,24 @@ fn planned(routes: &Routes, case: &Case<'_>) -> Plan {
         allowed: case.allowed,
         unix: 1_000,
         can_carry: &can_carry,
+        standing: &|_, _| Standing::default(),
+        usage: Usage::of(100, 100),
+        circumstances: circumstances(),
     };
     routes.plan(&question).unwrap()
+}
+
+fn circumstances() -> Circumstances {
+    Circumstances {
+        strategy: Strategy::default(),
+        remaining: std::time::Duration::from_secs(30),
+        priority: Priority::Medium,
+        stick: None,
+        may_probe: false,
+        money_is_short: false,
+        learns: true,
+        seed: 0,
+    }
 }
 
 fn check(routes: &Routes, case: &Case<'_>, expected: &[&str]) {

@@ -186,6 +186,7 @@ fn signature_kind(reason: Reason) -> Option<&'static str> {
         | Reason::ToolError
         | Reason::Inexpressible
         | Reason::CallerGone
+        | Reason::Outrun
         | Reason::Policy => None,
     }
 }

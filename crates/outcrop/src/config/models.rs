@@ -5,16 +5,17 @@ use std::sync::Arc;
 use outcrop_core::TargetId;
 use outcrop_core::operation::{Operation, Preference};
 use outcrop_core::path::{AbortBilling, Effect, PathKind};
-use outcrop_policy::operations;
+use outcrop_policy::health::QuotaSpec;
 use outcrop_policy::price::PriceBook;
 use outcrop_policy::route::{Routes, TargetSpec};
+use outcrop_policy::{Switches, operations};
 use outcrop_upstream::{KindSpec, PathSpec};
 use toml::Spanned;
 
 use super::check::Findings;
 use super::problem::nearest;
 use super::text::Text;
-use super::{prices, raw};
+use super::{prices, rates, raw};
 
 /// Checks models, prices and operations against the paths.
 pub(crate) fn routes(raw: &raw::Config, paths: &[PathSpec], open: bool, findings: &mut Findings) -> Routes {
@@ -22,7 +23,7 @@ pub(crate) fn routes(raw: &raw::Config, paths: &[PathSpec], open: bool, findings
     let prices = Arc::new(prices::book(raw, unix, findings));
     let mut routes = Routes {
         operations: operations::overlay(operations::shipped(), rows(raw, findings)),
-        emergency_over_mcp: raw.flags.emergency_over_mcp.unwrap_or(false),
+        switches: switches(&raw.flags),
         prices: Arc::clone(&prices),
         ..Routes::default()
     };
@@ -44,6 +45,19 @@ pub(crate) fn routes(raw: &raw::Config, paths: &[PathSpec], open: bool, findings
         );
     }
     routes
+}
+
+fn switches(flags: &raw::Flags) -> Switches {
+    let usual = Switches::default();
+    Switches {
+        intelligent_routing: flags.intelligent_routing.unwrap_or(usual.intelligent_routing),
+        direct_fallback: flags.direct_fallback.unwrap_or(usual.direct_fallback),
+        mcp_fallback: flags.mcp_fallback.unwrap_or(usual.mcp_fallback),
+        emergency_direct: flags.emergency_direct.unwrap_or(usual.emergency_direct),
+        emergency_over_mcp: flags.emergency_over_mcp.unwrap_or(usual.emergency_over_mcp),
+        hedging: flags.hedging.unwrap_or(usual.hedging),
+        optimizer: flags.optimizer.unwrap_or(usual.optimizer),
+    }
 }
 
 /// The models that stand in for others when a budget is nearly used up.
@@ -151,8 +165,19 @@ impl World<'_> {
             output_tokens_max: None,
             abort_billing: row.abort_billing.unwrap_or_else(|| AbortBilling::of(spec.kind())),
             max_tokens_default: None,
+            quota: quota(row, spec.kind()),
         })
     }
+}
+
+/// The limit of a path's upstream; what is wrong with it was said when the path was checked.
+fn quota(row: &raw::Path, kind: PathKind) -> Option<QuotaSpec> {
+    let (count, _, per) = rates::limit(row.quota.as_ref()?.get_ref()).ok()?;
+    let tokens_per_minute = u64::from(count.get()) * 60 / per.as_secs().max(1);
+    // Claude from 3.7 on takes five tokens of the quota for each that it makes; for others this leans to the
+    // safe side.
+    let usual = if kind == PathKind::Bedrock { 5 } else { 1 };
+    Some(QuotaSpec { tokens_per_minute, output_burndown: row.output_burndown.unwrap_or(usual) })
 }
 
 fn push(routes: &mut Routes, spec: TargetSpec) -> TargetId {
@@ -185,6 +210,7 @@ fn operation(row: &raw::Operation, raw: &raw::Config, findings: &mut Findings) -
         priority: row.priority.unwrap_or(base.priority),
         deadline,
         order,
+        strategy: row.strategy.unwrap_or(base.strategy),
     })
 }
 

@@ -5,6 +5,7 @@ use std::ops::Range;
 use std::sync::Arc;
 use std::time::Duration;
 
+use outcrop_policy::rates::Limited;
 use outcrop_upstream::spec::Progress;
 use outcrop_upstream::{
     BedrockSpec, Connect, CredentialSpec, HttpSpec, KindSpec, McpSpec, McpTransport, PathSpec,
@@ -15,8 +16,8 @@ use toml::Spanned;
 use url::Url;
 
 use super::check::Findings;
-use super::raw;
 use super::text::{Text, variable};
+use super::{rates, raw};
 
 /// Longest MCP call by default.
 const CALL_TIMEOUT_MAX: Duration = Duration::from_mins(2);
@@ -41,9 +42,21 @@ pub(crate) fn paths(rows: &[raw::Path], findings: &mut Findings) -> Vec<PathSpec
             findings.add(row.name.span(), format!("there are two paths `{}`", &**name), "rename one");
         }
         refuse_strangers(row, findings);
+        check_quota(row, findings);
         specs.extend(spec(row, findings));
     }
     specs
+}
+
+fn check_quota(row: &raw::Path, findings: &mut Findings) {
+    let Some(quota) = &row.quota else { return };
+    match rates::limit(quota.get_ref()) {
+        Ok((_, Limited::Tokens, _)) => {}
+        Ok((_, Limited::Requests, _)) => {
+            findings.add(quota.span(), "a quota counts tokens", "write it as \"200 ktok/min\"");
+        }
+        Err(message) => findings.add(quota.span(), message, ""),
+    }
 }
 
 /// How orders call a kind.

@@ -67,7 +67,7 @@ fn rate(row: &raw::Rate, names: Names<'_>, findings: &mut Findings) -> Option<Ra
 }
 
 /// `"600 requests/min"`, `"200 ktok/min"`.
-fn limit(text: &str) -> Result<(NonZeroU32, Limited, Duration), String> {
+pub(super) fn limit(text: &str) -> Result<(NonZeroU32, Limited, Duration), String> {
     let refused = || {
         format!(
             "`{text}` is not a rate; write it as \"600 requests/min\" or \"200 ktok/min\", per s, min, h or day"

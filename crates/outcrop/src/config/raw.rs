@@ -3,9 +3,8 @@
 
 mod ledger;
 mod limits;
+mod path;
 mod stop;
-
-use std::collections::BTreeMap;
 
 use schemars::JsonSchema;
 use serde::Deserialize;
@@ -15,6 +14,7 @@ use super::text::{Secret, Text};
 
 pub use self::ledger::{Budget, OnShortage, Store};
 pub use self::limits::{Limits, Shares};
+pub use self::path::{Credentials, Kind, Path, Progress};
 pub use self::stop::{EmergencyStop, StopTrigger, TriggerKind};
 
 /// The whole file.
@@ -119,125 +119,22 @@ pub enum AuthMode {
 #[derive(Debug, Default, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Flags {
+    /// Health, times and prices decide among targets that are equally preferred; otherwise the configured
+    /// order does. Default true.
+    pub intelligent_routing: Option<bool>,
+    /// Whether direct paths stand in for MCP. Default true.
+    pub direct_fallback: Option<bool>,
+    /// Whether MCP stands in for direct paths. Default true.
+    pub mcp_fallback: Option<bool>,
+    /// Whether operations of priority `emergency` go directly first, whatever their order says. Default true.
+    pub emergency_direct: Option<bool>,
     /// Whether operations of priority `emergency` may travel over MCP. Default false.
     pub emergency_over_mcp: Option<bool>,
-}
-
-/// One way out.
-#[derive(Debug, Deserialize, JsonSchema)]
-#[serde(deny_unknown_fields)]
-pub struct Path {
-    /// Name: lower-case letters, digits, `-` and `_`.
-    #[schemars(with = "String")]
-    pub name: Spanned<Text>,
-    /// What is at the other end.
-    #[schemars(with = "Kind")]
-    pub kind: Spanned<Kind>,
-    /// Region it runs in. Required for `bedrock`; others declare it for residency.
-    #[schemars(with = "Option<String>")]
-    pub region: Option<Spanned<Text>>,
-    /// `bedrock`: another base URL than the region's own (VPC endpoint, simulator).
-    #[schemars(with = "Option<String>")]
-    pub endpoint: Option<Spanned<Text>>,
-    /// `bedrock`: where credentials come from. Default: the AWS default chain.
-    #[schemars(with = "Option<Credentials>")]
-    pub credentials: Option<Spanned<Credentials>>,
-    /// `openai`, `anthropic`, `mcp` over HTTP: base URL, or the MCP endpoint.
-    #[schemars(with = "Option<String>")]
-    pub url: Option<Spanned<Text>>,
-    /// Environment variable that holds the key (bearer token for `mcp`).
-    #[schemars(with = "Option<String>")]
-    pub key_env: Option<Spanned<Text>>,
-    /// The key itself, as `"${NAME}"` or `"file:/path"`.
-    #[schemars(with = "Option<String>")]
-    pub key: Option<Spanned<Secret>>,
-    /// `mcp` over stdio: absolute path of the server and its arguments.
-    #[schemars(with = "Option<Vec<String>>")]
-    pub command: Option<Spanned<Vec<Text>>>,
-    /// `mcp` over stdio: environment of the server; it gets nothing else.
-    #[serde(default)]
-    #[schemars(with = "BTreeMap<String, String>")]
-    pub env: BTreeMap<String, Secret>,
-    /// `mcp`: the tool that answers chats. Default `converse`.
-    #[schemars(with = "Option<String>")]
-    pub tool: Option<Spanned<Text>>,
-    /// `mcp`: what a second run of the tool would do. Default `unsafe`.
-    #[schemars(with = "Option<String>")]
-    pub effect: Option<outcrop_core::path::Effect>,
-    /// `mcp`: what progress notifications mean: `life_sign` (default) or `text`.
-    pub progress: Option<Progress>,
-    /// `mcp`: longest time of one call. Default `120s`.
-    #[schemars(with = "Option<String>")]
-    pub call_timeout_max: Option<Spanned<Text>>,
-    /// `mcp`: template of the tool's arguments, see docs/mcp.md.
-    #[schemars(with = "Option<serde_json::Map<String, serde_json::Value>>")]
-    pub arguments: Option<Spanned<toml::Table>>,
-    /// `mcp`: JSON pointers into the tool's result, see docs/mcp.md.
-    #[schemars(with = "Option<BTreeMap<String, String>>")]
-    pub result: Option<Spanned<toml::Table>>,
-    /// `bedrock`: regions that cross-region profiles may run in, pinned by you for residency.
-    #[serde(default)]
-    #[schemars(with = "Vec<String>")]
-    pub destinations: Vec<Text>,
-    /// Whether the connected address may be private, link-local or loopback. Default: only where the
-    /// URL itself names a loopback address.
-    pub allow_private: Option<bool>,
-    /// PEM file with the authorities to trust, instead of the system's.
-    #[schemars(with = "Option<String>")]
-    pub ca_file: Option<Spanned<Text>>,
-    /// Longest wait for a connection. Default `1s`.
-    #[schemars(with = "Option<String>")]
-    pub connect_timeout: Option<Spanned<Text>>,
-    /// Speak HTTP/2 to this upstream. Default false.
-    pub http2: Option<bool>,
-    /// What the upstream bills when a caller leaves: `stops_and_bills_seen`, `continues_and_bills_full`
-    /// (the default for `bedrock`) or `unknown` (the default elsewhere); see docs/budgets.md.
-    #[schemars(with = "Option<String>")]
-    pub abort_billing: Option<outcrop_core::path::AbortBilling>,
-    /// Default true.
-    pub enabled: Option<bool>,
-}
-
-/// What is at the other end of a path.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize, JsonSchema)]
-#[serde(rename_all = "lowercase")]
-pub enum Kind {
-    /// Amazon Bedrock runtime.
-    Bedrock,
-    /// A tool of an MCP server.
-    Mcp,
-    /// An OpenAI-compatible endpoint.
-    OpenAi,
-    /// The Anthropic API.
-    Anthropic,
-}
-
-/// What progress notifications of an MCP server mean.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize, JsonSchema)]
-#[serde(rename_all = "snake_case")]
-pub enum Progress {
-    /// The call is alive.
-    LifeSign,
-    /// Their messages are pieces of the answer's text.
-    Text,
-}
-
-/// Where AWS credentials come from: exactly one of these.
-#[derive(Debug, Default, Deserialize, JsonSchema)]
-#[serde(deny_unknown_fields)]
-pub struct Credentials {
-    /// A profile of the AWS configuration files.
-    #[schemars(with = "Option<String>")]
-    pub profile: Option<Text>,
-    /// ARN of a role, assumed with the default chain.
-    #[schemars(with = "Option<String>")]
-    pub assume_role: Option<Text>,
-    /// Environment variable with a Bedrock API key.
-    #[schemars(with = "Option<String>")]
-    pub bearer_env: Option<Text>,
-    /// Environment variables with access key id, secret and, as a third, session token.
-    #[schemars(with = "Option<Vec<String>>")]
-    pub keys_env: Option<Vec<Text>>,
+    /// Whether a second leg is started beside a slow one, for emergencies and critical requests. Default
+    /// false.
+    pub hedging: Option<bool>,
+    /// Whether the optimizer applies what it proposes. Default false.
+    pub optimizer: Option<bool>,
 }
 
 /// A name that clients use.
@@ -389,6 +286,10 @@ pub struct Operation {
     /// `direct`, kinds and path names, in order of preference.
     #[schemars(with = "Option<Vec<String>>")]
     pub order: Option<Spanned<Vec<Text>>>,
+    /// What decides among targets that are equally preferred: `latency_first`, `success_first`,
+    /// `cost_efficient`, `balanced` (default) or `adaptive`; see docs/routing.md.
+    #[schemars(with = "Option<String>")]
+    pub strategy: Option<outcrop_core::operation::Strategy>,
 }
 
 /// How many requests or tokens may pass in a time.

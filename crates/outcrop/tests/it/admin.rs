@@ -47,7 +47,7 @@ async fn a_gateway_is_alive_and_ready() {
 
 #[tokio::test]
 async fn a_gateway_without_a_serving_target_is_not_ready() {
-    let house = House::start().await;
+    let house = House::set_up(Setup { breakers: true, ..Setup::default() }).await;
     for (path, _) in crate::house::PATHS {
         house.take_down(path).await;
         for _ in 0..10 {

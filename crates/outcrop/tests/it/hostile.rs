@@ -154,7 +154,8 @@ async fn endless_is_given_up(head: &'static str, piece: &'static [u8], stream: b
          [[model]]\nname = \"hostile\"\ntargets = [{{ path = \"endless\", id = \"m\" }}, {{ path = \"oai\", id = \"gpt-4o-mini\" }}]"
     ))
     .await;
-    let answer = Api::OpenAi.ask(&house, "hostile", "[[tokens=3]]", stream, &[]).await;
+    let first = [("x-outcrop-path", "endless")];
+    let answer = Api::OpenAi.ask(&house, "hostile", "[[tokens=3]]", stream, &first).await;
     assert_eq!(Api::OpenAi.hear(&answer).text, simulated("oai", 3), "{answer:?}");
     let sent = within("the endless upstream is left", serving).await.unwrap();
     // Socket buffers come on top of what the gateway takes.
@@ -191,7 +192,8 @@ async fn a_redirect_is_not_followed() {
          [[model]]\nname = \"hostile\"\ntargets = [{{ path = \"bait\", id = \"m\" }}, {{ path = \"oai\", id = \"gpt-4o-mini\" }}]"
     ))
     .await;
-    let answer = Api::OpenAi.ask(&house, "hostile", "[[tokens=3]]", false, &[]).await;
+    let first = [("x-outcrop-path", "bait")];
+    let answer = Api::OpenAi.ask(&house, "hostile", "[[tokens=3]]", false, &first).await;
     assert_eq!(answer.header("x-outcrop-path"), "oai", "{answer:?}");
     let visited = tokio::time::timeout(Duration::from_millis(1), bait.accept()).await;
     assert!(visited.is_err(), "the redirect was followed");

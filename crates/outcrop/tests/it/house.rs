@@ -18,8 +18,10 @@ use outcrop_lab::{
     requests::Seen,
     script::{Fault, Script},
 };
+use outcrop_policy::{health::Forced, route::target_name};
 use outcrop_upstream::{CredentialSpec, KindSpec};
 use serde_json::Value;
+use tokio::time::Instant;
 
 use crate::client::{self, Answer};
 
@@ -56,6 +58,9 @@ pub(crate) struct Setup {
     pub(crate) more: String,
     /// Folder that stands for `/` where the process reads its memory; the kernel's own by default.
     pub(crate) memory_root: Option<PathBuf>,
+    /// Whether breakers trip. A test of anything else asks the same broken target again and again, so there
+    /// they are held.
+    pub(crate) breakers: bool,
     /// Last changes to what the file cannot say.
     pub(crate) adjust: fn(&mut Checked),
 }
@@ -71,6 +76,7 @@ impl Default for Setup {
             desk: "effect = \"read_only\"".to_owned(),
             more: String::new(),
             memory_root: None,
+            breakers: false,
             adjust: |_| {},
         }
     }
@@ -111,6 +117,13 @@ impl House {
         }
         (setup.adjust)(&mut checked);
         let running = Running::start(&checked, None).await.unwrap();
+        if !setup.breakers {
+            let targets = checked.routes.targets.iter().filter(|spec| !spec.model_id.is_empty());
+            for spec in targets {
+                let (name, now) = (target_name(&spec.path, &spec.model_id), Instant::now().into_std());
+                running.gateway.health.force(&name, Some(Forced::Serving), now);
+            }
+        }
         Self { lab, running, admin_key: setup.admin_key }
     }
 

@@ -355,8 +355,8 @@ async fn whole_answer(stream: &mut TcpStream) -> String {
     loop {
         assert!(stream.read_buf(&mut heard).await.unwrap() > 0, "the connection was closed");
         let text = String::from_utf8_lossy(&heard).into_owned();
-        let Some((head, body)) = text.split_once("\r\n\r\n") else { continue };
-        let length = head.lines().find_map(|line| line.strip_prefix("content-length: ")).unwrap();
+        let Some((top, body)) = text.split_once("\r\n\r\n") else { continue };
+        let length = top.lines().find_map(|line| line.strip_prefix("content-length: ")).unwrap();
         if body.len() >= length.parse().unwrap() {
             return text;
         }

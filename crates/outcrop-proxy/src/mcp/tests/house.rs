@@ -153,6 +153,7 @@ async fn gateway(behind: SocketAddr, limits: Limits, tasks: &TaskTracker) -> Gat
         output_tokens_max: None,
         abort_billing: outcrop_core::path::AbortBilling::Unknown,
         max_tokens_default: None,
+        quota: None,
     };
     let models = [("sonnet", 0), ("nova", 0), ("lost", 1)];
     let models = models.map(|(name, index)| (Box::from(name), vec![TargetId(index)]));
@@ -165,7 +166,7 @@ async fn gateway(behind: SocketAddr, limits: Limits, tasks: &TaskTracker) -> Gat
             stand_ins: HashMap::new(),
             operations: outcrop_policy::operations::shipped(),
             prices: Arc::default(),
-            emergency_over_mcp: false,
+            switches: outcrop_policy::Switches::default(),
         },
         rates: Vec::new(),
         upstreams: Arc::new(Upstreams::build(&paths, None, tasks).unwrap()),

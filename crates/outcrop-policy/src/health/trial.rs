@@ -1,0 +1,195 @@
+//! One attempt as its target's health sees it: a guard from its start to its last event.
+//!
+//! Whatever becomes of the attempt, the guard ends with it: what it counted as under way it takes back,
+//! and a probe's permit that taught nothing is free for the next request.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use outcrop_core::failure::{Class, Failure, Reason};
+
+use super::breaker::{Gate, Transition, Verdict};
+use super::quota::QuotaSpec;
+use super::target::{Inner, Target};
+use super::{Errand, HINT_MAX, LONE_PROBE_EVERY, Terms};
+
+/// What a failure counts as in the mean of times.
+const FAILURE_COUNTS_AS: Duration = Duration::from_secs(5);
+
+/// An attempt that has not answered is given up for another target no sooner than this.
+const PATIENCE_MIN: Duration = Duration::from_millis(400);
+
+/// Longest time of a probe, unless the target's healthy times say more.
+const PROBE_MAX: Duration = Duration::from_secs(5);
+
+/// Why an attempt may not begin.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Denied {
+    /// It failed its last attempts.
+    Tripped {
+        /// Until it is asked again.
+        wait: Duration,
+    },
+    /// It has asked to be left alone.
+    Resting {
+        /// For so long.
+        wait: Duration,
+    },
+    /// It gets no further retries for now.
+    NoRetry,
+}
+
+/// One attempt at a target.
+#[derive(Debug)]
+pub struct Trial {
+    target: Arc<Target>,
+    errand: Errand,
+    begun: Instant,
+    is_probe: bool,
+    // What it says about its target was said.
+    has_spoken: bool,
+}
+
+impl Trial {
+    pub(super) fn begin(target: Arc<Target>, errand: Errand, now: Instant) -> Result<Self, Denied> {
+        let mut inner = target.inner.lock();
+        let is_probe = inner.admits(errand.terms, now)?;
+        inner.in_flight = inner.in_flight.saturating_add(1);
+        inner.last_begun = Some(now);
+        if let Some(spec) = errand.quota {
+            inner.quota.take(spec, errand.tokens, now);
+        }
+        drop(inner);
+        Ok(Self { target, errand, begun: now, is_probe, has_spoken: false })
+    }
+
+    /// Whether it finds out if its target has healed.
+    pub fn is_probe(&self) -> bool {
+        self.is_probe
+    }
+
+    /// How long it may be waited for while another target could answer: what is beyond twice the time that
+    /// 99 % of answers take is rather lost than slow. `None` when too little is known.
+    pub fn patience(&self) -> Option<Duration> {
+        let inner = self.target.inner.lock();
+        let quantiles = inner.latency(self.errand.shape)?.quantiles();
+        let slow = quantiles.p99?;
+        let patience = (slow * 2).max(PATIENCE_MIN);
+        let healthy = quantiles.p95.map_or(PROBE_MAX, |p95| (p95 * 2).max(PROBE_MAX));
+        Some(if self.is_probe { patience.min(healthy) } else { patience })
+    }
+
+    /// The time after which another leg may be started beside it: 95 % of answers are there by then.
+    pub fn hedges_after(&self) -> Option<Duration> {
+        self.target.inner.lock().latency(self.errand.shape)?.quantiles().p95
+    }
+
+    /// The first content of a stream, or the whole answer, is here.
+    pub fn answered(&mut self, now: Instant, jitter: f64) -> Option<Transition> {
+        self.has_spoken = true;
+        let took = now.saturating_duration_since(self.begun);
+        let mut inner = self.target.inner.lock();
+        inner.latency_mut(self.errand.shape).answered(took, now);
+        inner.retries.count(now);
+        inner.answers = inner.answers.saturating_add(1);
+        inner.rests_until = None;
+        inner.breaker.record(Verdict::Good, self.begun, now, jitter)
+    }
+
+    /// It failed; before its first content, or after it. What is not the target's fault says nothing.
+    pub fn failed(&mut self, failure: &Failure, now: Instant, jitter: f64) -> Option<Transition> {
+        let verdict = verdict_of(failure)?;
+        let took = now.saturating_duration_since(self.begun);
+        let mut inner = self.target.inner.lock();
+        inner.failures = inner.failures.saturating_add(1);
+        let hint = failure.retry_after.map(|hint| hint.min(HINT_MAX));
+        if failure.class != Class::Partial {
+            let lost = matches!(failure.reason, Reason::Timeout | Reason::Stalled).then_some(took);
+            let counts_as = hint.unwrap_or(FAILURE_COUNTS_AS).max(took);
+            inner.latency_mut(self.errand.shape).failed(counts_as, lost, now);
+        }
+        if let Some(hint) = hint {
+            inner.rests_until = Some(now + hint).max(inner.rests_until);
+        }
+        if let (Some(spec), Verdict::Throttled) = (self.errand.quota, verdict) {
+            inner.quota.is_full(spec, now);
+        }
+        self.has_spoken = true;
+        inner.breaker.record(verdict, self.begun, now, jitter)
+    }
+
+    /// What the upstream counted, so that its quota gets back what was not used.
+    pub fn used(&mut self, input: u64, output: u64, now: Instant) {
+        let Some(spec) = self.errand.quota else { return };
+        let used = input.saturating_add(output.saturating_mul(u64::from(spec.output_burndown)));
+        let mut inner = self.target.inner.lock();
+        match self.errand.tokens.checked_sub(used) {
+            Some(unused) => inner.quota.give_back(spec, unused, now),
+            None => inner.quota.take(spec, used - self.errand.tokens, now),
+        }
+    }
+
+    /// The quota that it draws on.
+    pub fn quota(&self) -> Option<QuotaSpec> {
+        self.errand.quota
+    }
+}
+
+impl Drop for Trial {
+    fn drop(&mut self) {
+        let mut inner = self.target.inner.lock();
+        inner.in_flight = inner.in_flight.saturating_sub(1);
+        if self.is_probe && !self.has_spoken {
+            inner.breaker.release_probe(self.begun);
+        }
+    }
+}
+
+impl Inner {
+    /// Whether an attempt may begin, and whether it is a probe.
+    fn admits(&mut self, terms: Terms, now: Instant) -> Result<bool, Denied> {
+        let rest = self.rest(now);
+        if !rest.is_zero() && terms != Terms::Panic {
+            return Err(Denied::Resting { wait: rest });
+        }
+        let quiet = self.last_begun.is_none_or(|at| now.saturating_duration_since(at) >= LONE_PROBE_EVERY);
+        let wait = match self.breaker.gate(now) {
+            Gate::Open { percent } => {
+                // A target that ramps up bears little: further attempts are held to its retry budget.
+                let in_trouble = percent < 100;
+                if terms == Terms::Further && in_trouble && !self.retries.take(now) {
+                    return Err(Denied::NoRetry);
+                }
+                return Ok(false);
+            }
+            Gate::ProbeDue => {
+                if terms == Terms::Further && !self.retries.take(now) {
+                    return Err(Denied::NoRetry);
+                }
+                return Ok(self.breaker.take_probe(now));
+            }
+            Gate::Closed { until } => {
+                until.map_or(LONE_PROBE_EVERY, |until| until.saturating_duration_since(now))
+            }
+        };
+        match terms {
+            Terms::Panic => Ok(false),
+            Terms::Lone if quiet && self.breaker.forced().is_none() => Ok(false),
+            Terms::Lone => Err(Denied::Tripped { wait: wait.min(LONE_PROBE_EVERY) }),
+            Terms::First | Terms::Further => Err(Denied::Tripped { wait }),
+        }
+    }
+}
+
+/// What a failure says about its target; `None` when the fault is the caller's or the gateway's.
+fn verdict_of(failure: &Failure) -> Option<Verdict> {
+    match failure.class {
+        Class::Refused => Some(match failure.reason {
+            Reason::Throttled | Reason::ModelNotReady => Verdict::Throttled,
+            _ => Verdict::Hard,
+        }),
+        Class::NotSent if failure.reason == Reason::NoCredentials => None,
+        Class::NotSent | Class::Ambiguous | Class::Partial => Some(Verdict::Hard),
+        Class::Permanent | Class::NotHere | Class::Credential | Class::CallerGone => None,
+    }
+}
