@@ -36,6 +36,7 @@ mod opening;
 mod patience;
 mod payer;
 mod plan;
+pub mod probe;
 mod rates;
 mod refuse;
 mod relay;

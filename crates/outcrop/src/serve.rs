@@ -159,6 +159,7 @@ impl Running {
         gateway.background.spawn(authority.clone().follow(drain.clone()));
         gateway.background.spawn(limits.clone().follow(drain.clone()));
         gateway.background.spawn(watch::watch(desk, drain.clone()));
+        gateway.background.spawn(outcrop_proxy::probe::watch(Arc::clone(&gateway), drain.clone()));
         let slots = || Arc::clone(&gateway.slots);
         gateway.background.spawn(watch_delay(slots(), drain.clone()));
         gateway.background.spawn(memory::watch(slots(), checked.memory.clone(), drain.clone()));

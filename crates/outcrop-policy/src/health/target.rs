@@ -10,6 +10,7 @@ use super::allowance::Allowance;
 use super::breaker::{Breaker, Forced, Gate, Transition};
 use super::latency::{Latency, Quantiles};
 use super::quota::{Quota, QuotaSpec};
+use crate::concurrency::{Bounds, Limit, Outcome};
 
 /// The shape of an answer: their times are not comparable.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -19,6 +20,9 @@ pub enum Shape {
     /// Timed to its end.
     Whole,
 }
+
+/// Between what the limit of a target moves.
+const LIMITS: Bounds = Bounds { min: 4, max: 100_000, initial: 1_000, quick: Duration::ZERO };
 
 /// One target.
 #[derive(Debug, Default)]
@@ -34,6 +38,9 @@ pub(super) struct Inner {
     wholes: Option<Box<Latency>>,
     pub(super) retries: Allowance,
     pub(super) quota: Quota,
+    /// What it is believed to bear at once: learned from what it turns away, not from its latency, which
+    /// depends on what is asked.
+    pub(super) limit: Limit,
     pub(super) in_flight: u32,
     pub(super) last_begun: Option<Instant>,
     /// Until then the upstream has asked to be left alone.
@@ -61,6 +68,8 @@ pub struct Report {
     pub success_permille: u16,
     /// Attempts under way.
     pub in_flight: u32,
+    /// Most attempts that it is believed to bear at once; others are preferred beyond it.
+    pub limit: u32,
     /// Milliseconds for which it has asked to be left alone.
     pub rests_ms: u64,
     /// Times to the first content of streams.
@@ -112,7 +121,7 @@ impl Target {
             p50_us: p50.map(micros),
             p95_us: p95.map(micros),
             in_flight: inner.in_flight,
-            limit: None,
+            limit: Some(inner.limit.limit() as u32),
             success_permille: inner.breaker.success_permille(now),
             headroom_permille: quota.map(|spec| inner.quota.left_permille(spec, now)),
             rests_ms: inner.rest(now).as_millis() as u32,
@@ -157,6 +166,7 @@ impl Target {
             failures_in_a_row: inner.breaker.in_a_row(),
             success_permille: now.map_or(1000, |now| inner.breaker.success_permille(now)),
             in_flight: inner.in_flight,
+            limit: inner.limit.limit() as u32,
             rests_ms: now.map_or(0, |now| inner.rest(now).as_millis() as u64),
             streams: times(inner.streams.as_deref(), now),
             wholes: times(inner.wholes.as_deref(), now),
@@ -172,6 +182,7 @@ impl Default for Inner {
             wholes: None,
             retries: Allowance::of_retries(),
             quota: Quota::default(),
+            limit: Limit::new(LIMITS),
             in_flight: 0,
             last_begun: None,
             rests_until: None,
@@ -194,6 +205,11 @@ impl Inner {
         let held = self.breaker.forced() == Some(Forced::Serving);
         let until = self.rests_until.filter(|_| !held);
         until.map_or(Duration::ZERO, |until| until.saturating_duration_since(now))
+    }
+
+    /// An attempt ended; whether because of the load.
+    pub(super) fn weigh_load(&mut self, now: Instant, outcome: Outcome) {
+        self.limit.on_end(now, Duration::ZERO, self.in_flight as usize, outcome);
     }
 
     pub(super) fn latency_mut(&mut self, shape: Shape) -> &mut Latency {

@@ -12,6 +12,7 @@ use super::breaker::{Gate, Transition, Verdict};
 use super::quota::QuotaSpec;
 use super::target::{Inner, Target};
 use super::{Errand, HINT_MAX, LONE_PROBE_EVERY, Terms};
+use crate::concurrency::Outcome;
 
 /// What a failure counts as in the mean of times.
 const FAILURE_COUNTS_AS: Duration = Duration::from_secs(5);
@@ -93,6 +94,7 @@ impl Trial {
         inner.retries.count(now);
         inner.answers = inner.answers.saturating_add(1);
         inner.rests_until = None;
+        inner.weigh_load(now, Outcome::Ok);
         inner.breaker.record(Verdict::Good, self.begun, now, jitter)
     }
 
@@ -111,6 +113,9 @@ impl Trial {
         if let Some(hint) = hint {
             inner.rests_until = Some(now + hint).max(inner.rests_until);
         }
+        let is_load = verdict == Verdict::Throttled
+            || matches!(failure.reason, Reason::Unavailable | Reason::Timeout | Reason::Stalled);
+        inner.weigh_load(now, if is_load { Outcome::Overloaded } else { Outcome::Ignored });
         if let (Some(spec), Verdict::Throttled) = (self.errand.quota, verdict) {
             inner.quota.is_full(spec, now);
         }
