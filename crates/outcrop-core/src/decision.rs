@@ -77,6 +77,12 @@ pub struct Standing {
     pub percent: u8,
     /// Microseconds to the first content of a stream, or to the whole answer; `None` when nothing is known.
     pub expected_us: Option<u64>,
+    /// The same in its best days.
+    pub best_us: Option<u64>,
+    /// Samples that the expectation rests on.
+    pub samples: u32,
+    /// Milliseconds since something was begun; zero while something is under way.
+    pub idle_ms: u32,
     /// Half of its answers took no longer, in microseconds.
     pub p50_us: Option<u64>,
     /// 95 % of its answers took no longer, in microseconds.
@@ -100,6 +106,9 @@ impl Default for Standing {
             state: BreakerState::Serving,
             percent: 100,
             expected_us: None,
+            best_us: None,
+            samples: 0,
+            idle_ms: 0,
             p50_us: None,
             p95_us: None,
             in_flight: 0,

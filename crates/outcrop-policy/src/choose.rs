@@ -13,6 +13,8 @@ use outcrop_core::decision::{BreakerState, Exclusion, Standing};
 use outcrop_core::operation::{Operation, Strategy};
 use smallvec::SmallVec;
 
+use crate::health::SURE;
+
 /// Times within this of the best are the same to `balanced`: there the price decides.
 const BAND: f64 = 1.2;
 
@@ -24,6 +26,24 @@ const CACHE_WORTH_TIME: f64 = 1.5;
 
 /// And so much more money: a cached prefix costs a tenth.
 const CACHE_WORTH_MONEY: f64 = 1.2;
+
+/// What is known of a target that nobody has asked for so long is old.
+const STALE_MS: u32 = 3_000;
+
+/// After so long half of what is known against it is doubted.
+const HOPE_HALVES_MS: f64 = 60_000.0;
+
+/// Share of requests that find out about a target of which little, or nothing new, is known; no emergency does.
+const EXPLORING: f64 = 0.1;
+
+/// The same while its first answers are promising.
+const CONFIRMING: f64 = 0.5;
+
+/// Before an expectation is sure it counts as so much longer: beyond the band of prices.
+const UNSURE: f64 = 1.25;
+
+/// What the dice are thrown for, where it is no target.
+const EXPLORES: u64 = 3;
 
 /// Below this share of its quota, in thousandths, a target gets dearer.
 const HEADROOM_LOW_PERMILLE: u16 = 200;
@@ -125,9 +145,9 @@ pub(crate) fn choose(
         }
         !out
     });
-    let scores = Scores::of(contenders, circumstances);
+    let best = best_time(contenders);
     let mut placed: SmallVec<[(Place, Contender); 8]> =
-        contenders.drain(..).zip(scores.0).map(|(c, score)| (place(&c, score, circumstances), c)).collect();
+        contenders.drain(..).map(|c| (place(&c, best, circumstances), c)).collect();
     placed.sort_by(|(left, _), (right, _)| left.compare(right));
     prefer_one_probe(&mut placed, circumstances);
     contenders.extend(placed.into_iter().map(|(_, contender)| contender));
@@ -151,7 +171,7 @@ fn spread(contenders: &mut [Contender], seed: u64) {
 struct Place {
     class: Class,
     rank: u32,
-    score: f64,
+    score: Score,
     position: usize,
 }
 
@@ -170,12 +190,12 @@ impl Place {
     fn compare(&self, other: &Self) -> std::cmp::Ordering {
         (self.class, self.rank)
             .cmp(&(other.class, other.rank))
-            .then(self.score.total_cmp(&other.score))
+            .then(self.score.compare(&other.score))
             .then(self.position.cmp(&other.position))
     }
 }
 
-fn place(contender: &Contender, score: f64, circumstances: &Circumstances) -> Place {
+fn place(contender: &Contender, best: f64, circumstances: &Circumstances) -> Place {
     let standing = &contender.standing;
     let draw = draw(circumstances.seed, contender.identity);
     let is_full = standing.limit.is_some_and(|limit| standing.in_flight >= limit);
@@ -186,7 +206,8 @@ fn place(contender: &Contender, score: f64, circumstances: &Circumstances) -> Pl
     } else {
         Class::Serving
     };
-    let score = if circumstances.learns { score } else { 0.0 };
+    let score =
+        if circumstances.learns { Score::of(contender, best, circumstances) } else { Score([0.0; 3]) };
     Place { class, rank: contender.rank, score, position: contender.position }
 }
 
@@ -202,30 +223,30 @@ fn prefer_one_probe(placed: &mut SmallVec<[(Place, Contender); 8]>, circumstance
     }
 }
 
-/// What each contender is worth to the strategy; smaller is better.
-struct Scores(SmallVec<[f64; 8]>);
+/// What a contender is worth to the strategy: smaller is better, the first number that differs decides.
+#[derive(Debug, Clone, Copy, PartialEq)]
+struct Score([f64; 3]);
 
-impl Scores {
-    fn of(contenders: &[Contender], circumstances: &Circumstances) -> Self {
-        let best = best_time(contenders);
-        let strategy = resolve(best, circumstances);
-        let score = |contender: &Contender| {
-            let time = time_of(contender, best, circumstances);
-            let money = contender.expected_nusd.max(0) as f64;
-            match strategy {
-                Strategy::LatencyFirst => time,
-                Strategy::SuccessFirst => {
-                    let failing = 100 - contender.standing.success_permille / 10;
-                    f64::from(failing) * 1e12 + time
-                }
-                Strategy::CostEfficient if fits(contender, circumstances) => money,
-                // Within the band the price decides, and among equal prices the time.
-                Strategy::Balanced | Strategy::Adaptive if time <= best * BAND => money + time / 1e12,
-                // Too slow: behind all that are not.
-                Strategy::CostEfficient | Strategy::Balanced | Strategy::Adaptive => 1e18 + time,
+impl Score {
+    fn of(contender: &Contender, best: f64, circumstances: &Circumstances) -> Self {
+        let time = time_of(contender, best, circumstances);
+        let money = contender.expected_nusd.max(0) as f64;
+        Self(match resolve(best, circumstances) {
+            Strategy::LatencyFirst => [0.0, time, money],
+            Strategy::SuccessFirst => {
+                let failing = 100 - contender.standing.success_permille / 10;
+                [f64::from(failing), time, money]
             }
-        };
-        Self(contenders.iter().map(score).collect())
+            Strategy::CostEfficient if fits(contender, circumstances) => [0.0, money, time],
+            // Within the band the price decides.
+            Strategy::Balanced | Strategy::Adaptive if time <= best * BAND => [0.0, money, time],
+            Strategy::CostEfficient | Strategy::Balanced | Strategy::Adaptive => [1.0, time, money],
+        })
+    }
+
+    fn compare(&self, other: &Self) -> std::cmp::Ordering {
+        let differs = self.0.iter().zip(&other.0).map(|(a, b)| a.total_cmp(b));
+        differs.fold(std::cmp::Ordering::Equal, std::cmp::Ordering::then)
     }
 }
 
@@ -251,21 +272,42 @@ fn fits(contender: &Contender, circumstances: &Circumstances) -> bool {
     standing.success_permille >= 900 && u128::from(usual) <= circumstances.remaining.as_micros() / 2
 }
 
-/// The shortest expected time of those whose time is known, in microseconds; 1 where none is.
+/// The shortest expected time, in microseconds, of those whose time is known well, or at all; 1 where none is.
 fn best_time(contenders: &[Contender]) -> f64 {
-    let known = contenders.iter().filter(|c| c.standing.expected_us.is_some());
-    let best = known.map(|c| weighed(c, 1.0)).fold(f64::INFINITY, f64::min);
-    if best.is_finite() { best.max(1.0) } else { 1.0 }
+    let shortest = |samples: u32| {
+        let known = contenders.iter().filter(|c| c.standing.samples >= samples);
+        known.map(|c| weighed(c, 1.0)).fold(f64::INFINITY, f64::min)
+    };
+    let best = [shortest(SURE), shortest(1)].into_iter().find(|best| best.is_finite());
+    best.unwrap_or(1.0).max(1.0)
 }
 
-/// The expected time in microseconds, times what speaks against it. Of whom nothing is known the best is
-/// believed, so that somebody finds out; only not with what is urgent.
+/// The expected time in microseconds, times what speaks against it. Of whom little or nothing new is known
+/// the better is believed by a few requests, so that somebody finds out, and the worse by all others.
 fn time_of(contender: &Contender, best: f64, circumstances: &Circumstances) -> f64 {
-    match contender.standing.expected_us {
-        Some(_) => weighed(contender, best),
-        None if circumstances.priority >= Priority::Critical => best * BAND,
-        None => best / NOISE,
+    let standing = &contender.standing;
+    let (is_sure, is_stale) = (standing.samples >= SURE, standing.idle_ms >= STALE_MS);
+    let (hope, share) = match (standing.expected_us, standing.best_us) {
+        (None, _) => (best / NOISE, EXPLORING),
+        (Some(_), Some(fine)) if is_stale => (hoped(fine, standing.idle_ms), EXPLORING),
+        (Some(_), _) if is_sure => return weighed(contender, best),
+        (Some(_), _) => (weighed(contender, best), CONFIRMING),
+    };
+    let finds_out =
+        circumstances.priority < Priority::Emergency && draw(circumstances.seed, EXPLORES) < share;
+    if finds_out && hope < best {
+        hope
+    } else if is_sure {
+        weighed(contender, best)
+    } else {
+        weighed(contender, best) * UNSURE
     }
+}
+
+/// What a target may take that nobody has asked for a while: the longer ago, the less is known against it.
+/// One request finds out, and then it is not idle any more.
+fn hoped(best_us: u64, idle_ms: u32) -> f64 {
+    best_us as f64 / (1.0 + f64::from(idle_ms) / HOPE_HALVES_MS)
 }
 
 fn weighed(contender: &Contender, unknown: f64) -> f64 {

@@ -21,6 +21,7 @@ use parking_lot::{Mutex, RwLock};
 
 pub use self::breaker::{FAILURES_IN_A_ROW, Forced, Gate, Transition, Verdict};
 pub use self::latency::Quantiles;
+pub(crate) use self::latency::SURE;
 pub use self::quota::QuotaSpec;
 pub use self::target::{Report, Shape};
 pub use self::trial::{Denied, Trial};

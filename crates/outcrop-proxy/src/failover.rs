@@ -8,15 +8,14 @@ use std::sync::Arc;
 
 use outcrop_core::failure::{Class, Code, Failure};
 use outcrop_core::path::Effect;
-use outcrop_policy::health::Terms;
-use outcrop_policy::route::{ATTEMPTS_MAX, Mode, Plan};
+use outcrop_policy::route::Plan;
+use outcrop_policy::walk::may_go_elsewhere;
 use tokio::time::Instant;
 
 use crate::committed::Committed;
 use crate::gateway::Gateway;
 use crate::hedge::{self, Raced};
 use crate::leg::{Exchange, Leg, Start, is_unsent_for_our_sake};
-use crate::plan::share;
 use crate::settle::Record;
 
 /// Tries the targets of the plan in order until one answers or none may be tried any more.
@@ -64,21 +63,16 @@ fn next_start<'a>(
     position: usize,
     record: &Record,
 ) -> Option<Start<'a>> {
-    let choice = plan.choices.get(position)?;
     let (now, tried) = (Instant::now(), record.attempts());
-    let remaining = record.deadline().saturating_duration_since(now);
-    if remaining.is_zero() || tried == ATTEMPTS_MAX || (plan.mode == Mode::Panic && tried > 0) {
-        return None;
-    }
-    let others_left =
-        plan.mode == Mode::Usual && position + 1 < plan.choices.len() && tried + 1 < ATTEMPTS_MAX;
+    let step = plan.step(position, tried, record.deadline().saturating_duration_since(now))?;
+    let choice = plan.choices.get(position)?;
     Some(Start {
         choice,
         spec: exchange.snapshot.routes.target(choice.target),
-        terms: terms(plan.mode, tried),
+        terms: step.terms,
         number: tried + 1,
-        by: now + share(remaining, others_left),
-        others_left,
+        by: now + step.time,
+        others_left: step.others_left,
     })
 }
 
@@ -100,29 +94,9 @@ async fn try_one<'a>(
     Raced { result: leg.conclude(opened, record), used_spare: false }
 }
 
-/// How an attempt looks at its target's health.
-fn terms(mode: Mode, tried: usize) -> Terms {
-    match mode {
-        Mode::Panic => Terms::Panic,
-        Mode::Lone => Terms::Lone,
-        Mode::Usual if tried == 0 => Terms::First,
-        Mode::Usual => Terms::Further,
-    }
-}
-
 fn count_failover(gateway: &Gateway, before: Option<&(Arc<str>, Failure)>, to: &Arc<str>) {
     if let Some((from, failure)) = before {
         gateway.metrics.failover(from, to, failure.reason.label());
-    }
-}
-
-/// Whether another target may be tried after a failure of this class (see `docs/routing.md`,
-/// "Outcomes").
-fn may_go_elsewhere(class: Class, effect: Effect) -> bool {
-    match class {
-        Class::NotSent | Class::Refused | Class::NotHere | Class::Credential => true,
-        Class::Ambiguous => effect.may_repeat(),
-        Class::Permanent | Class::Partial | Class::CallerGone => false,
     }
 }
 
@@ -163,19 +137,8 @@ mod tests {
 
     use super::*;
 
-    fn check(class: Class, effect: Effect, expected: bool) {
-        assert_eq!(may_go_elsewhere(class, effect), expected, "{class:?} {effect:?}");
-    }
-
     #[test]
-    fn what_may_have_run_is_repeated_only_where_that_is_harmless() {
-        check(Class::Ambiguous, Effect::ReadOnly, true);
-        check(Class::Ambiguous, Effect::Idempotent, true);
-        check(Class::Ambiguous, Effect::Keyed, false);
-        check(Class::Ambiguous, Effect::Unsafe, false);
-        check(Class::NotSent, Effect::Unsafe, true);
-        check(Class::Permanent, Effect::ReadOnly, false);
-        check(Class::CallerGone, Effect::ReadOnly, false);
+    fn what_may_have_run_and_must_not_be_repeated_has_an_unknown_outcome() {
         let failure = Failure::network(Reason::Reset, Class::Ambiguous, "");
         assert_eq!(final_word(failure.clone(), Effect::Unsafe).code, Code::OutcomeUnknown);
         assert_eq!(final_word(failure, Effect::ReadOnly).code, Code::UpstreamFailed);

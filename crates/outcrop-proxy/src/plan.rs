@@ -1,7 +1,6 @@
 //! Where may it go, in which order? Asks the policy and writes down its answer.
 
 use std::hash::{DefaultHasher, Hash, Hasher};
-use std::time::Duration;
 
 use outcrop_core::failure::{Code, Failure};
 use outcrop_core::operation::Operation;
@@ -195,10 +194,4 @@ fn no_legal_target(plan: &Plan, call: &Call) -> Failure {
         "No path may serve this request: each is excluded by residency, the operation's order or the \
          operator. The decision record says which and why.",
     )
-}
-
-/// How long an attempt may take: 40 % of what remains is kept for one failover while another target
-/// is left.
-pub(crate) fn share(remaining: Duration, others_left: bool) -> Duration {
-    if others_left { remaining.mul_f64(0.6) } else { remaining }
 }

@@ -4,7 +4,7 @@ const MS: u64 = 1000;
 
 /// A contender of the given rank with an expected time in milliseconds.
 fn contender(position: usize, rank: u32, expected_ms: u64) -> Contender {
-    let standing = Standing { expected_us: Some(expected_ms * MS), ..Standing::default() };
+    let standing = Standing { expected_us: Some(expected_ms * MS), samples: 99, ..Standing::default() };
     Contender { position, rank, standing, expected_nusd: 1000, identity: position as u64 }
 }
 
@@ -150,14 +150,24 @@ fn equals_are_shared_and_the_idler_of_two_is_taken() {
 }
 
 #[test]
-fn who_is_unknown_is_asked_by_what_can_wait() {
-    let unknown = with(contender(1, 0, 0), |c| c.standing.expected_us = None);
-    let both = [contender(0, 0, 100), unknown];
-    check(&both, &usual(), &[1, 0]);
-    check(&both, &Circumstances { priority: Priority::Emergency, ..usual() }, &[0, 1]);
-    let nothing: Vec<_> =
-        (0..3).map(|n| with(contender(n, 0, 0), |c| c.standing.expected_us = None)).collect();
-    check(&nothing, &usual(), &[0, 1, 2]);
+fn who_is_unknown_is_asked_by_a_few_and_by_no_emergency() {
+    let unknown = |n| with(contender(n, 0, 0), |c| (c.standing.expected_us, c.standing.samples) = (None, 0));
+    let both = [contender(0, 0, 100), unknown(1)];
+    let asked = |contenders: &[Contender], priority| {
+        let order = |seed| order(contenders, &Circumstances { priority, seed, ..usual() }).1[0];
+        (0..1000).filter(|seed| order(*seed) == 1).count()
+    };
+    assert!((60..=140).contains(&asked(&both, Priority::Critical)));
+    assert_eq!(asked(&both, Priority::Emergency), 0);
+    check(&[unknown(0), unknown(1), unknown(2)], &usual(), &[0, 1, 2]);
+    // One that was slow, a while ago, too; and one lucky answer does not convince everybody.
+    let slow = |idle_ms| {
+        with(contender(1, 0, 900), |c| (c.standing.best_us, c.standing.idle_ms) = (Some(90 * MS), idle_ms))
+    };
+    assert_eq!(asked(&[contender(0, 0, 100), slow(2_999)], Priority::Medium), 0);
+    assert!((60..=140).contains(&asked(&[contender(0, 0, 100), slow(3_000)], Priority::Medium)));
+    let lucky = with(contender(1, 0, 90), |c| c.standing.samples = 1);
+    assert!((430..=570).contains(&asked(&[contender(0, 0, 100), lucky], Priority::Medium)));
 }
 
 #[test]

@@ -9,11 +9,32 @@ use hdrhistogram::Histogram;
 /// After this time the past weighs a third in the mean.
 const MEMORY: Duration = Duration::from_secs(10);
 
+/// The same of the slow mean.
+const SLOW_MEMORY: Duration = Duration::from_mins(1);
+
+/// Samples from which a mean is sure enough to be acted upon.
+pub(crate) const SURE: u32 = 5;
+
+/// After so long without a sample a new one that surprises stands alone.
+const GAP: Duration = Duration::from_secs(3);
+
+/// It surprises when it is so many times the mean, or the mean so many times it.
+const SURPRISE: f64 = 1.5;
+
+/// Samples from which a mean is remembered as what a target can do.
+const MEMORABLE: u32 = 20;
+
+/// When quick and slow are further apart than this, something has changed.
+const APART: f64 = 0.08;
+
 /// Quantiles are of this time and the one before it.
 const SPAN: Duration = Duration::from_mins(1);
 
 /// How long the lowest mean is remembered that a target has had.
 const FLOOR_SPAN: Duration = Duration::from_mins(15);
+
+/// A median older than this keeps nobody from asking.
+const FRESH: Duration = Duration::from_secs(30);
 
 /// Fewest samples that quantiles are taken from.
 const SAMPLES_MIN: u64 = 20;
@@ -30,14 +51,20 @@ pub(super) struct Latency {
     new: Histogram<u32>,
     old: Histogram<u32>,
     since: Option<Instant>,
+    answered_at: Option<Instant>,
     quantiles: Quantiles,
     unread: u32,
 }
 
+/// Two means of the same times. The slow one is exact, the quick one soon: as long as both say the same, the
+/// slow one is believed.
 #[derive(Debug, Clone, Copy)]
 struct Mean {
-    seconds: f64,
+    quick: f64,
+    slow: f64,
     at: Instant,
+    // Samples since the last gap.
+    samples: u32,
 }
 
 /// The lowest mean of this span and of the one before.
@@ -69,6 +96,7 @@ impl Latency {
             new: histogram.clone(),
             old: histogram,
             since: None,
+            answered_at: None,
             quantiles: Quantiles::default(),
             unread: 0,
         }
@@ -80,45 +108,50 @@ impl Latency {
         self.remember(took, now);
     }
 
-    /// No answer came; it counts as `penalty` in the mean. `waited` is what is known of its time, where it
-    /// was given up for being slow.
-    pub(super) fn failed(&mut self, penalty: Duration, waited: Option<Duration>, now: Instant) {
+    /// No answer came; it counts as `penalty` in the mean. Quantiles are of answers.
+    pub(super) fn failed(&mut self, penalty: Duration, now: Instant) {
         self.weigh(penalty, now);
-        if let Some(waited) = waited {
-            self.remember(waited, now);
-            self.read();
-        }
     }
 
-    /// What the next answer is expected to take; `None` when nothing is known. A target that nobody asks
-    /// is believed to go back to its best days, so that one request finds out.
-    pub(super) fn expected(&self, now: Instant) -> Option<Duration> {
-        let Mean { seconds, at } = self.mean?;
-        let floor = self.floor.lowest().unwrap_or(seconds).min(seconds);
-        let idle = now.saturating_duration_since(at).as_secs_f64();
-        let left = (-idle / MEMORY.as_secs_f64()).exp();
-        Some(Duration::from_secs_f64(floor + (seconds - floor) * left))
+    /// What the next answer is expected to take; `None` when nothing is known.
+    pub(super) fn expected(&self) -> Option<Duration> {
+        self.mean.map(|mean| Duration::from_secs_f64(mean.seconds()))
+    }
+
+    /// Samples since nobody had looked for a while.
+    pub(super) fn samples(&self) -> u32 {
+        self.mean.map_or(0, |mean| mean.samples)
+    }
+
+    /// What it took in its best days: one that nobody asks may have gone back to them.
+    pub(super) fn best(&self) -> Option<Duration> {
+        self.floor.lowest().or(self.mean.map(|mean| mean.slow)).map(Duration::from_secs_f64)
     }
 
     pub(super) fn quantiles(&self) -> Quantiles {
         self.quantiles
     }
 
+    /// The median, as long as it is fresh: an old one must not keep requests from finding out.
+    pub(super) fn median(&self, now: Instant) -> Option<Duration> {
+        let is_fresh = |at: &Instant| now.saturating_duration_since(*at) <= FRESH;
+        self.answered_at.filter(is_fresh).and(self.quantiles.p50)
+    }
+
     fn weigh(&mut self, took: Duration, now: Instant) {
         let took = took.as_secs_f64();
         let mean = match self.mean {
-            None => took,
-            Some(Mean { seconds, at }) => {
-                let passed = now.saturating_duration_since(at).as_secs_f64();
-                let kept = (-passed / MEMORY.as_secs_f64()).exp();
-                took + (seconds - took) * kept
-            }
+            None => Mean { quick: took, slow: took, at: now, samples: 1 },
+            Some(mean) => mean.with(took, now),
         };
-        self.mean = Some(Mean { seconds: mean, at: now });
-        self.floor.see(mean, now);
+        self.mean = Some(mean);
+        if mean.samples >= MEMORABLE {
+            self.floor.see(mean.slow, now);
+        }
     }
 
     fn remember(&mut self, took: Duration, now: Instant) {
+        self.answered_at = Some(now);
         let since = *self.since.get_or_insert(now);
         let age = now.saturating_duration_since(since);
         if age >= SPAN {
@@ -143,6 +176,30 @@ impl Latency {
         let Some(histogram) = enough else { return };
         let at = |q| Some(Duration::from_micros(histogram.value_at_quantile(q) * 100));
         self.quantiles = Quantiles { p50: at(0.5), p95: at(0.95), p99: at(0.99) };
+    }
+}
+
+impl Mean {
+    fn seconds(&self) -> f64 {
+        let apart = (self.quick - self.slow).abs() > self.slow * APART;
+        if apart { self.quick } else { self.slow }
+    }
+
+    fn with(self, took: f64, now: Instant) -> Self {
+        let gap = now.saturating_duration_since(self.at);
+        let ratio = took / self.slow.max(f64::EPSILON);
+        if gap >= GAP && !(1.0 / SURPRISE..SURPRISE).contains(&ratio) {
+            // Nobody has looked for a while, and it is not what it was.
+            return Self { quick: took, slow: took, at: now, samples: 1 };
+        }
+        let samples = self.samples.saturating_add(1);
+        // The first few are averaged: one of them alone would stand for seconds.
+        let warm = 1.0 - 1.0 / f64::from(samples);
+        let blend = |mean: f64, memory: Duration| {
+            let kept = (-gap.as_secs_f64() / memory.as_secs_f64()).exp().min(warm);
+            took + (mean - took) * kept
+        };
+        Self { quick: blend(self.quick, MEMORY), slow: blend(self.slow, SLOW_MEMORY), at: now, samples }
     }
 }
 
@@ -185,7 +242,7 @@ mod tests {
                 now += every;
                 latency.answered(ms(400), now);
             }
-            assert!(near(latency.expected(now), ms(385)), "{every:?}: {:?}", latency.expected(now));
+            assert!(near(latency.expected(), ms(385)), "{every:?}: {:?}", latency.expected());
         }
     }
 
@@ -197,23 +254,25 @@ mod tests {
             latency.answered(ms(100), now);
         }
         now += ms(10);
-        latency.failed(ms(5000), None, now);
-        assert!(latency.expected(now).unwrap() < ms(106));
+        latency.failed(ms(5000), now);
+        assert!(latency.expected().unwrap() < ms(107));
         for _ in 0..500 {
             now += ms(10);
-            latency.failed(ms(5000), None, now);
+            latency.failed(ms(5000), now);
         }
-        assert!(latency.expected(now).unwrap() > ms(1900));
+        assert!(latency.expected().unwrap() > ms(1900));
     }
 
     #[test]
-    fn who_is_not_asked_is_believed_to_be_as_good_as_ever() {
+    fn after_a_gap_one_answer_says_everything_and_the_best_days_are_remembered() {
         let (mut latency, mut now) = (Latency::new(), Instant::now());
-        latency.answered(ms(100), now);
-        now += Duration::from_mins(1);
+        for _ in 0..MEMORABLE {
+            latency.answered(ms(100), now);
+        }
+        now += GAP;
         latency.answered(ms(3000), now);
-        assert!(near(latency.expected(now), ms(2993)));
-        assert!(near(latency.expected(now + Duration::from_mins(1)), ms(107)));
+        assert_eq!(latency.expected(), Some(ms(3000)));
+        assert_eq!(latency.best(), Some(ms(100)));
     }
 
     #[test]

@@ -108,17 +108,22 @@ impl Default for Report {
 impl Target {
     pub(super) fn standing(&self, shape: Shape, quota: Option<QuotaSpec>, now: Instant) -> Standing {
         let inner = self.inner.lock();
-        let percent = match inner.breaker.gate(now) {
-            Gate::Open { percent } => percent,
-            Gate::ProbeDue | Gate::Closed { .. } => 0,
+        // While a probe is under way nothing else may be sent.
+        let (state, percent) = match inner.breaker.gate(now) {
+            Gate::Open { percent } => (inner.breaker.state(now), percent),
+            Gate::ProbeDue => (BreakerState::Probing, 0),
+            Gate::Closed { .. } => (BreakerState::Tripped, 0),
         };
         let latency = inner.latency(shape);
-        let Quantiles { p50, p95, .. } = latency.map(Latency::quantiles).unwrap_or_default();
+        let p95 = latency.and_then(|l| l.quantiles().p95);
         Standing {
-            state: inner.breaker.state(now),
+            state,
             percent,
-            expected_us: latency.and_then(|l| l.expected(now)).map(micros),
-            p50_us: p50.map(micros),
+            expected_us: latency.and_then(Latency::expected).map(micros),
+            best_us: latency.and_then(Latency::best).map(micros),
+            samples: latency.map_or(0, Latency::samples),
+            idle_ms: inner.idle(now).as_millis() as u32,
+            p50_us: latency.and_then(|l| l.median(now)).map(micros),
             p95_us: p95.map(micros),
             in_flight: inner.in_flight,
             limit: Some(inner.limit.limit() as u32),
@@ -168,8 +173,8 @@ impl Target {
             in_flight: inner.in_flight,
             limit: inner.limit.limit() as u32,
             rests_ms: now.map_or(0, |now| inner.rest(now).as_millis() as u64),
-            streams: times(inner.streams.as_deref(), now),
-            wholes: times(inner.wholes.as_deref(), now),
+            streams: times(inner.streams.as_deref()),
+            wholes: times(inner.wholes.as_deref()),
         }
     }
 }
@@ -207,6 +212,12 @@ impl Inner {
         until.map_or(Duration::ZERO, |until| until.saturating_duration_since(now))
     }
 
+    /// For how long nothing was begun; zero while something is under way.
+    fn idle(&self, now: Instant) -> Duration {
+        let since = self.last_begun.filter(|_| self.in_flight == 0);
+        since.map_or(Duration::ZERO, |at| now.saturating_duration_since(at))
+    }
+
     /// An attempt ended; whether because of the load.
     pub(super) fn weigh_load(&mut self, now: Instant, outcome: Outcome) {
         self.limit.on_end(now, Duration::ZERO, self.in_flight as usize, outcome);
@@ -221,12 +232,12 @@ impl Inner {
     }
 }
 
-fn times(latency: Option<&Latency>, now: Option<Instant>) -> Times {
-    let (Some(latency), Some(now)) = (latency, now) else { return Times::default() };
+fn times(latency: Option<&Latency>) -> Times {
+    let Some(latency) = latency else { return Times::default() };
     let ms = |d: Duration| d.as_secs_f64() * 1000.0;
     let Quantiles { p50, p95, p99 } = latency.quantiles();
     Times {
-        expected_ms: latency.expected(now).map(ms),
+        expected_ms: latency.expected().map(ms),
         p50_ms: p50.map(ms),
         p95_ms: p95.map(ms),
         p99_ms: p99.map(ms),

@@ -136,13 +136,13 @@ fn patience_is_twice_what_nearly_all_take() {
     }
     let known = patience(now).unwrap();
     assert!(known.abs_diff(Duration::from_secs(1)) < Duration::from_millis(20), "{known:?}");
-    // What was given up widens it, so that a target that has become slow is not given up for ever.
+    // What was given up says nothing about how long answers take.
     for _ in 0..3 {
         let mut trial = health.begin(NAME, errand(Terms::Panic), now).unwrap();
         now += known;
         let _ = trial.failed(&failure(Class::Ambiguous, Reason::Timeout), now, 0.0);
     }
-    assert!(patience(now).unwrap() > known + Duration::from_millis(900));
+    assert_eq!(patience(now), Some(known));
 }
 
 #[test]

@@ -20,8 +20,8 @@ const FAILURE_COUNTS_AS: Duration = Duration::from_secs(5);
 /// An attempt that has not answered is given up for another target no sooner than this.
 const PATIENCE_MIN: Duration = Duration::from_millis(400);
 
-/// Longest time of a probe, unless the target's healthy times say more.
-const PROBE_MAX: Duration = Duration::from_secs(5);
+/// A probe is waited for at least so long: what has healed may be slower than it was.
+const PROBE_PATIENCE: Duration = Duration::from_millis(900);
 
 /// Why an attempt may not begin.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -73,11 +73,13 @@ impl Trial {
     /// 99 % of answers take is rather lost than slow. `None` when too little is known.
     pub fn patience(&self) -> Option<Duration> {
         let inner = self.target.inner.lock();
-        let quantiles = inner.latency(self.errand.shape)?.quantiles();
-        let slow = quantiles.p99?;
-        let patience = (slow * 2).max(PATIENCE_MIN);
-        let healthy = quantiles.p95.map_or(PROBE_MAX, |p95| (p95 * 2).max(PROBE_MAX));
-        Some(if self.is_probe { patience.min(healthy) } else { patience })
+        let latency = inner.latency(self.errand.shape)?;
+        let patience = match latency.quantiles().p99 {
+            Some(slow) => (slow * 2).max(PATIENCE_MIN),
+            // Too few answers for a quantile: a multiple of their mean.
+            None => (latency.expected()? * 6).max(PROBE_PATIENCE),
+        };
+        Some(if self.is_probe { patience.max(PROBE_PATIENCE) } else { patience })
     }
 
     /// The time after which another leg may be started beside it: 95 % of answers are there by then.
@@ -106,9 +108,8 @@ impl Trial {
         inner.failures = inner.failures.saturating_add(1);
         let hint = failure.retry_after.map(|hint| hint.min(HINT_MAX));
         if failure.class != Class::Partial {
-            let lost = matches!(failure.reason, Reason::Timeout | Reason::Stalled).then_some(took);
             let counts_as = hint.unwrap_or(FAILURE_COUNTS_AS).max(took);
-            inner.latency_mut(self.errand.shape).failed(counts_as, lost, now);
+            inner.latency_mut(self.errand.shape).failed(counts_as, now);
         }
         if let Some(hint) = hint {
             inner.rests_until = Some(now + hint).max(inner.rests_until);
