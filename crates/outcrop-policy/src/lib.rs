@@ -12,6 +12,7 @@
     )
 )]
 
+pub mod concurrency;
 pub mod health;
 pub mod ledger;
 pub mod local;
