@@ -12,6 +12,7 @@
     )
 )]
 
+pub mod admission;
 pub mod concurrency;
 pub mod health;
 pub mod ledger;
