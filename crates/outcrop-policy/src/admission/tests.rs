@@ -165,13 +165,14 @@ fn who_would_wait_in_vain_is_told_at_once() {
         bench.now += 10 * MS;
         bench.slots.release(bench.now, Priority::Medium, "a");
     }
+    assert_eq!(bench.slots.waiting(), 0);
+    assert_eq!(bench.arrive(Priority::Low, "b", LONG).0, Verdict::Shed(Shed::Hopeless), "nothing is left");
     let mut queued = 0;
     while let Verdict::Queued(..) = bench.arrive(Priority::Medium, "b", LONG).0 {
         queued += 1;
     }
     assert!((8..=12).contains(&queued), "a slot each 10 ms, so ten in 100 ms: {queued}");
     assert_eq!(bench.arrive(Priority::Medium, "b", LONG).0, Verdict::Shed(Shed::Hopeless));
-    assert_eq!(bench.arrive(Priority::Low, "b", LONG).0, Verdict::Shed(Shed::Hopeless), "nothing is left");
     assert!(matches!(bench.arrive(Priority::Medium, "c", LONG).0, Verdict::Queued(..)), "its turn is next");
     bench.now += 400 * MS;
     let verdict = bench.arrive(Priority::Medium, "b", LONG).0;
