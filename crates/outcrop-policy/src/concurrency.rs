@@ -4,7 +4,8 @@
 //! filter. Latencies are averaged over short windows; the lowest average of the last half minute is
 //! what the thing measured costs without a queue. While the average stays within twice that, the limit
 //! grows by an allowance for a queue; above it the limit shrinks by the ratio of the two. A signal of
-//! overload shrinks it at once, at most once in a window. A limit that is not used does not grow.
+//! overload shrinks it at once, at most once in a window. A limit that is not used does not grow. Where it
+//! is known what the thing costs without a queue, nothing is learned: the floor is given.
 //! It counts nothing by itself, waits for nothing and reads no clock (I-7).
 
 use std::time::{Duration, Instant};
@@ -60,6 +61,8 @@ pub struct Limit {
     allowed: f64,
     window: Option<Window>,
     floor: Floor,
+    // In seconds; `None` where it is learned.
+    floor_given: Option<f64>,
 }
 
 /// What was measured since the last step.
@@ -89,7 +92,12 @@ impl Limit {
         let max = bounds.max.max(min);
         let initial = bounds.initial.clamp(min, max);
         let bounds = Bounds { min, max, initial, ..bounds };
-        Self { bounds, allowed: initial as f64, window: None, floor: Floor::default() }
+        Self { bounds, allowed: initial as f64, window: None, floor: Floor::default(), floor_given: None }
+    }
+
+    /// A limit for what is known to cost `bounds.quick` without a queue.
+    pub fn over_known_floor(bounds: Bounds) -> Self {
+        Self { floor_given: Some(bounds.quick.as_secs_f64()), ..Self::new(bounds) }
     }
 
     /// The most that may be under way at once.
@@ -131,11 +139,11 @@ impl Limit {
             return;
         }
         let (average, in_use) = (window.average(), self.is_used(window.peak));
-        if self.floor.ages(now) && in_use {
+        if self.floor_given.is_none() && self.floor.ages(now) && in_use {
             self.allowed = self.within(self.allowed * RENEWAL);
             return;
         }
-        let floor = self.floor.lowest(average);
+        let floor = self.floor_given.unwrap_or_else(|| self.floor.lowest(average));
         let gradient = (TOLERANCE * floor / average).clamp(GRADIENT_MIN, 1.0);
         if gradient < 1.0 {
             self.shrink(window.peak, gradient);

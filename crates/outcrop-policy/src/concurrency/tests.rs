@@ -113,6 +113,14 @@ fn it_accepts_a_slower_world_after_a_minute_and_steps_back_to_look() {
     assert!((2..=5).contains(&steps_back), "{steps_back} in a hundred seconds");
 }
 
+#[test]
+fn what_is_known_is_not_learned() {
+    let mut bench = Bench::new(BOUNDS);
+    bench.limit = Limit::over_known_floor(Bounds { quick: 5 * MS, ..BOUNDS });
+    assert_eq!(bench.windows(1_000, 40 * MS, 40, Outcome::Ok), 4, "slow from the first moment, and for long");
+    assert!(bench.windows(1, 8 * MS, 4, Outcome::Ok) > 4);
+}
+
 proptest! {
     #[test]
     fn it_stays_within_its_bounds(
