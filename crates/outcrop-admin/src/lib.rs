@@ -22,4 +22,4 @@ pub use listen::{Listener, serve, serve_until};
 pub use local::Door;
 pub use routes::router;
 pub use stops::stops;
-pub use view::{PathView, Readiness, TargetView, View};
+pub use view::{LoadView, PathView, PriorityLoad, Readiness, TargetView, View};

@@ -28,6 +28,7 @@ const INDEX: &str = "Outcrop admin\n\n\
     /metrics                        Prometheus text; OpenMetrics with Accept\n\
     /admin/v1/paths                 configured paths\n\
     /admin/v1/targets               targets and their health\n\
+    /admin/v1/load                  requests served and waiting, memory\n\
     /admin/v1/balance               what was spent, pending, unknown\n\
     /admin/v1/decisions?limit=N     newest decision records\n\
     /admin/v1/decisions/{id}        the record of one request (x-outcrop-request-id)\n\
@@ -51,6 +52,7 @@ pub fn router(view: Arc<dyn View>, more: Router, door: Door) -> Router {
         .route("/metrics", get(metrics))
         .route("/admin/v1/paths", get(|State(view): Shared| async move { Json(view.paths()) }))
         .route("/admin/v1/targets", get(|State(view): Shared| async move { Json(view.targets()) }))
+        .route("/admin/v1/load", get(|State(view): Shared| async move { Json(view.load()) }))
         .route("/admin/v1/balance", get(|State(view): Shared| async move { Json(view.totals()) }))
         .route("/admin/v1/decisions", get(decisions))
         .route("/admin/v1/decisions/{request_id}", get(decision))

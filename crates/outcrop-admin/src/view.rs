@@ -2,8 +2,10 @@
 
 use std::sync::Arc;
 
+use outcrop_core::Priority;
 use outcrop_core::decision::Decision;
 use outcrop_core::path::PathKind;
+use outcrop_policy::admission::Rung;
 use outcrop_policy::health::TargetHealth;
 use outcrop_policy::ledger::Totals;
 use outcrop_store::Administrator;
@@ -25,6 +27,8 @@ pub trait View: Send + Sync + 'static {
     fn paths(&self) -> Vec<PathView>;
     /// The configured targets and their health.
     fn targets(&self) -> Vec<TargetView>;
+    /// How busy the process is.
+    fn load(&self) -> LoadView;
     /// What this process has spent.
     fn totals(&self) -> Totals;
     /// The record of one exchange.
@@ -33,6 +37,34 @@ pub trait View: Send + Sync + 'static {
     fn decisions(&self, count: usize) -> Vec<Arc<Decision>>;
     /// Metrics in OpenMetrics text.
     fn open_metrics(&self) -> String;
+}
+
+/// How busy the process is.
+#[derive(Debug, Clone, Default, Serialize)]
+pub struct LoadView {
+    /// Requests that may be served at once.
+    pub limit: usize,
+    /// Requests that are, and that wait, by priority.
+    pub priorities: Vec<PriorityLoad>,
+    /// Memory of those that wait, in bytes.
+    pub waiting_bytes: usize,
+    /// Memory of the process in bytes.
+    pub memory_used: u64,
+    /// What it may use; 0 while that is not known.
+    pub memory_max: u64,
+    /// What is given up for lack of memory: `normal`, `lean`, `short`, `critical`.
+    pub memory: Rung,
+}
+
+/// How many requests of one priority there are.
+#[derive(Debug, Clone, Serialize)]
+pub struct PriorityLoad {
+    /// Which.
+    pub priority: Priority,
+    /// Being served.
+    pub in_flight: usize,
+    /// Waiting for a slot.
+    pub waiting: usize,
 }
 
 /// Whether requests can be served, and why not.

@@ -87,9 +87,12 @@ pub(crate) fn opening(
     });
 }
 
-/// `None` when as many are read on as may be, or the process is ending.
+/// `None` when as many are read on as may be, memory is short, or the process is ending.
 fn room(gateway: &Gateway) -> Option<OwnedSemaphorePermit> {
     Handle::try_current().ok()?;
+    if !gateway.slots.allow_optional_work() {
+        return None;
+    }
     Arc::clone(&gateway.drains).try_acquire_owned().ok()
 }
 

@@ -15,7 +15,7 @@ use outcrop_core::{Dialect, RequestId};
 use outcrop_policy::Attribution;
 use tokio::time::Instant;
 
-use crate::admit::{Admission, admit};
+use crate::admit::{Admission, Seeker, admit};
 use crate::authenticate::{Caller, authenticate};
 use crate::body::Body;
 use crate::clock::unix_now;
@@ -77,7 +77,7 @@ async fn answer(
     let wishes = Wishes::read(&head.headers, unix_now())?;
     let operation = promise(&snapshot, &wishes, record)?;
     foresee(gateway, head_of(&caller, &wishes, operation), record)?;
-    let admission = admit(gateway)?;
+    let admission = admit(gateway, seeker(&caller, operation, record)).await?;
     let asked = Asked { head: &head, route: &route, wishes, proof };
     let call = Arc::new(intake(gateway, &snapshot.limits, asked, body, record.deadline()).await?);
     record.caller(&caller.name, snapshot.version);
@@ -85,6 +85,11 @@ async fn answer(
     let exchange = Exchange { gateway, snapshot: &snapshot, call: &call, payer: &payer };
     let delivery = ask(exchange, &caller, operation, admission, record).await?;
     Ok(Answered::ByModel(Box::new(delivery), call))
+}
+
+/// Who asks for a slot, before the body is read.
+fn seeker<'a>(caller: &'a Caller, operation: &'a Operation, record: &Record) -> Seeker<'a> {
+    Seeker { caller, operation, priority: record.priority(), deadline: record.deadline(), body_bytes: 0 }
 }
 
 /// Whose a request is and what it asks, as far as its head says.
@@ -144,7 +149,8 @@ async fn answer_tool(
     let snapshot = gateway.snapshot();
     record.caller(&caller.name, snapshot.version);
     let operation = promise(&snapshot, &call.wishes, record)?;
-    let admission = admit(gateway)?;
+    let body_bytes = call.envelope.body.len();
+    let admission = admit(gateway, Seeker { body_bytes, ..seeker(caller, operation, record) }).await?;
     let call = Arc::new(call);
     let payer = Arc::new(Payer::of(&call, caller, operation, record.priority()));
     let exchange = Exchange { gateway, snapshot: &snapshot, call: &call, payer: &payer };

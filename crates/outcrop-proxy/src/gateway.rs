@@ -17,6 +17,7 @@ use tokio_util::task::TaskTracker;
 use crate::authenticate::Auth;
 use crate::gate::Gate;
 use crate::metrics::Metrics;
+use crate::slots::{SlotLimits, Slots};
 
 /// Most memory for the bodies of all requests at once, in KiB: 2 GiB.
 const BODIES_KIB_MAX: usize = 2 * 1024 * 1024;
@@ -114,7 +115,8 @@ pub struct Gateway {
     pub connections: TaskTracker,
     /// Background work of the paths (credential refresh, MCP sessions): ended after the drain.
     pub background: TaskTracker,
-    pub(crate) permits: Arc<Semaphore>,
+    /// Who is served at once, and who waits.
+    pub slots: Arc<Slots>,
     pub(crate) body_kib: Arc<Semaphore>,
     pub(crate) drains: Arc<Semaphore>,
 }
@@ -125,8 +127,8 @@ pub struct Parts {
     pub metrics: Metrics,
     /// The ledger and what makes it durable.
     pub keeper: Keeper,
-    /// Most exchanges at once.
-    pub inflight_max: usize,
+    /// How many are served at once, and who first.
+    pub slots: SlotLimits,
     /// Longest wait for one answer of the store, when the leases do not hold enough.
     pub grant_wait_max: Duration,
     /// The tracker that the snapshot's upstreams were built with.
@@ -136,7 +138,7 @@ pub struct Parts {
 impl Gateway {
     /// A gateway over its first snapshot.
     pub fn new(snapshot: Snapshot, parts: Parts) -> Self {
-        let Parts { metrics, keeper, inflight_max, grant_wait_max, background } = parts;
+        let Parts { metrics, keeper, slots, grant_wait_max, background } = parts;
         let rates = Rates::new(Instant::now().into_std());
         rates.enforce(&snapshot.rates);
         Self {
@@ -147,10 +149,10 @@ impl Gateway {
             keeper,
             grant_wait_max,
             decisions: DecisionLog::new(outcrop_policy::record::RECORDS_KEPT),
+            slots: Slots::new(slots, metrics.clone()),
             metrics,
             connections: TaskTracker::new(),
             background,
-            permits: Arc::new(Semaphore::new(inflight_max)),
             body_kib: Arc::new(Semaphore::new(BODIES_KIB_MAX)),
             drains: Arc::new(Semaphore::new(DRAINS_MAX)),
         }

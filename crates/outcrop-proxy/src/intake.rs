@@ -7,6 +7,7 @@ use http::request::Parts;
 use http::{HeaderName, HeaderValue};
 use http_body::Body;
 use hyper::body::Incoming;
+use outcrop_core::Priority;
 use outcrop_core::failure::{Code, Failure};
 use outcrop_policy::scope::Attribution;
 use outcrop_wire::{Envelope, Rejection, Route};
@@ -92,9 +93,10 @@ fn room(gateway: &Gateway, body: &Incoming, limits: &Limits) -> Result<OwnedSema
     let most = limits.body_bytes_max as u64;
     let bytes = body.size_hint().upper().unwrap_or(most).min(most);
     let kib = u32::try_from(bytes.div_ceil(1024)).unwrap_or(u32::MAX);
-    Arc::clone(&gateway.body_kib)
-        .try_acquire_many_owned(kib)
-        .map_err(|_| overloaded("The gateway holds as many bytes of requests as it may; try again shortly."))
+    Arc::clone(&gateway.body_kib).try_acquire_many_owned(kib).map_err(|_| {
+        let text = "The gateway holds as many bytes of requests as it may; try again shortly.";
+        overloaded(text, Priority::default())
+    })
 }
 
 /// A body that cannot be read, as a refusal that names the field.

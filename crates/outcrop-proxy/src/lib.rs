@@ -38,6 +38,7 @@ mod refuse;
 mod relay;
 mod reserve;
 mod settle;
+pub mod slots;
 pub mod surface;
 
 pub use authenticate::{Auth, Caller, Holder, KeyTable, Keyring, StoredKeys};
@@ -45,3 +46,4 @@ pub use gate::Gate;
 pub use gateway::{Gateway, Limits, Parts, Snapshot, StreamLimits};
 pub use listen::{ListenLimits, serve};
 pub use metrics::Metrics;
+pub use slots::{MemoryReading, SlotLimits, Slots};

@@ -7,7 +7,9 @@ use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
 use std::time::Duration;
 
+use outcrop_core::Priority;
 use outcrop_core::decision::{Decision, OutcomeRecord};
+use outcrop_policy::admission::{PRIORITIES, Shed, View};
 use outcrop_policy::ledger::{AccountView, Dimension};
 use outcrop_policy::stops::{LEVELS, Stops};
 use prometheus_client::encoding::EncodeLabelSet;
@@ -75,6 +77,17 @@ struct PathLabels {
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct ShedLabels {
+    priority: &'static str,
+    reason: &'static str,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct PriorityLabels {
+    priority: &'static str,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
 struct LevelLabels {
     level: &'static str,
 }
@@ -99,6 +112,11 @@ pub struct Metrics {
     leases: Gauge,
     alerts_firing: Gauge,
     pub(crate) inflight: Gauge,
+    inflight_limit: Gauge,
+    shed: Family<ShedLabels, Counter>,
+    pub(crate) queue_seconds: Histogram,
+    queue_length: Family<PriorityLabels, Gauge>,
+    memory_ratio: Gauge<f64, AtomicU64>,
 }
 
 impl Metrics {
@@ -122,6 +140,11 @@ impl Metrics {
             leases: Gauge::default(),
             alerts_firing: Gauge::default(),
             inflight: Gauge::default(),
+            inflight_limit: Gauge::default(),
+            shed: Family::default(),
+            queue_seconds: queueing(),
+            queue_length: Family::default(),
+            memory_ratio: Gauge::default(),
         };
         let m = metrics.clone();
         registry.register("requests", "Exchanges by how they ended", m.requests);
@@ -149,6 +172,11 @@ impl Metrics {
         registry.register("leases", "Accounts of which this process holds a part", m.leases);
         registry.register("alerts_firing", "Burn-rate alerts that fire", m.alerts_firing);
         registry.register("inflight", "Exchanges being served", m.inflight);
+        registry.register("inflight_limit", "Exchanges that may be served at once", m.inflight_limit);
+        registry.register("shed", "Requests turned away under load, by priority and reason", m.shed);
+        registry.register("queue_seconds", "Waits of those who waited for a slot", m.queue_seconds);
+        registry.register("queue_length", "Requests that wait for a slot", m.queue_length);
+        registry.register("memory_ratio", "Memory in use, as a part of what may be", m.memory_ratio);
         metrics
     }
 
@@ -191,6 +219,21 @@ impl Metrics {
     pub fn alerts(&self, firing: usize, suspense_nusd: i64) {
         self.alerts_firing.set(i64::try_from(firing).unwrap_or(i64::MAX));
         self.suspense_nusd.set(suspense_nusd);
+    }
+
+    /// Sets what the slots say of themselves; the operator's view calls it before a scrape.
+    pub fn load(&self, view: &View, memory_ratio: f64) {
+        self.inflight_limit.set(i64::try_from(view.limit).unwrap_or(i64::MAX));
+        self.memory_ratio.set(memory_ratio);
+        for (priority, waiting) in PRIORITIES.into_iter().zip(view.waiting) {
+            let gauge = self.queue_length.get_or_create(&PriorityLabels { priority: priority.label() });
+            gauge.set(i64::try_from(waiting).unwrap_or(i64::MAX));
+        }
+    }
+
+    pub(crate) fn shed(&self, priority: Priority, why: Shed) {
+        let labels = ShedLabels { priority: priority.label(), reason: why.label() };
+        self.shed.get_or_create(&labels).inc();
     }
 
     pub(crate) fn attempt(&self, path: &Arc<str>, class: &'static str) {
@@ -268,6 +311,10 @@ fn overhead() -> Histogram {
     Histogram::new([
         25e-6, 50e-6, 100e-6, 150e-6, 250e-6, 500e-6, 1e-3, 2.5e-3, 5e-3, 10e-3, 50e-3, 0.25, 1.0,
     ])
+}
+
+fn queueing() -> Histogram {
+    Histogram::new([1e-3, 2.5e-3, 5e-3, 10e-3, 25e-3, 50e-3, 75e-3, 0.1, 0.15, 0.25])
 }
 
 fn decision() -> Histogram {

@@ -6,6 +6,7 @@ use std::process::ExitCode;
 
 use comfy_table::{ContentArrangement, Table, presets};
 use outcrop_core::operation::Operation;
+use outcrop_policy::admission::{Class, Settings, Shares};
 use outcrop_policy::ledger::{Amount, BudgetSpec};
 use outcrop_policy::route::{Question, Routes, TargetSpec, target_name};
 use outcrop_policy::{RateSpec, Residency};
@@ -77,7 +78,9 @@ fn limits(checked: &Checked) -> Table {
             ),
         ),
         ("connections", listen.limits.connections_max.to_string()),
-        ("requests at once", checked.inflight_max.to_string()),
+        ("requests at once", format!("{}; {} when busy", checked.slots.max, checked.slots.min)),
+        ("shares of them", shares(checked.slots.settings.shares)),
+        ("queue", queue(&checked.slots.settings)),
         ("stream silence", format!("{} s", checked.streams.stall_max.as_secs())),
         ("stream life", format!("{} s", checked.streams.total_max.as_secs())),
         ("stalled reader", format!("{} s", checked.streams.reader_stall_max.as_secs())),
@@ -86,6 +89,17 @@ fn limits(checked: &Checked) -> Table {
         table.add_row([what.to_owned(), value]);
     }
     table
+}
+
+fn shares(shares: Shares) -> String {
+    let [emergency, critical, standard, low] =
+        [Class::Emergency, Class::Critical, Class::Standard, Class::Low].map(|class| shares.percent(class));
+    format!("emergency {emergency} %, critical {critical} %, high and medium {standard} %, low {low} %")
+}
+
+fn queue(settings: &Settings) -> String {
+    let Settings { queue_max, queue_bytes_max, wait_max, .. } = settings;
+    format!("{queue_max} requests, {queue_bytes_max} bytes, {} ms", wait_max.as_millis())
 }
 
 fn operations(routes: &Routes) -> Table {
@@ -184,7 +198,12 @@ fn summary(checked: &Checked) -> Value {
             "json_nodes_max": checked.limits.json.nodes_max,
             "header_bytes_max": checked.listen.limits.header_bytes_max,
             "connections_max": checked.listen.limits.connections_max,
-            "inflight_max": checked.inflight_max,
+            "inflight_max": checked.slots.max,
+            "inflight_min": checked.slots.min,
+            "queue_max": checked.slots.settings.queue_max,
+            "queue_bytes_max": checked.slots.settings.queue_bytes_max,
+            "queue_wait_max_s": checked.slots.settings.wait_max.as_secs_f64(),
+            "memory_max": checked.memory.max,
             "stream_stall_max_s": checked.streams.stall_max.as_secs_f64(),
             "stream_total_max_s": checked.streams.total_max.as_secs_f64(),
             "drain_max_s": checked.listen.limits.drain_max.as_secs_f64(),

@@ -13,6 +13,7 @@ pub mod problem;
 mod rates;
 pub mod raw;
 mod scopes;
+mod slots;
 mod stops;
 mod store;
 mod text;

@@ -24,6 +24,7 @@ mod demo;
 mod key;
 mod lab;
 mod logging;
+pub mod memory;
 pub mod operator;
 mod reload;
 mod stop;

@@ -9,6 +9,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use outcrop_admin::Keys;
+use outcrop_proxy::slots::watch_delay;
 use outcrop_proxy::{Gateway, ListenLimits, Metrics, Parts};
 use outcrop_store::keys::DeskError;
 use outcrop_store::{Keeper, Store};
@@ -29,7 +30,7 @@ use crate::clock::wall;
 use crate::config::Checked;
 use crate::store::Kept;
 use crate::view::GatewayView;
-use crate::{admin, config, logging, reload, snapshot, stopping, store, tls};
+use crate::{admin, config, logging, memory, reload, snapshot, stopping, store, tls};
 
 /// Why a gateway does not start.
 #[derive(Debug, thiserror::Error)]
@@ -158,6 +159,9 @@ impl Running {
         gateway.background.spawn(authority.clone().follow(drain.clone()));
         gateway.background.spawn(limits.clone().follow(drain.clone()));
         gateway.background.spawn(watch::watch(desk, drain.clone()));
+        let slots = || Arc::clone(&gateway.slots);
+        gateway.background.spawn(watch_delay(slots(), drain.clone()));
+        gateway.background.spawn(memory::watch(slots(), checked.memory.clone(), drain.clone()));
         if let Some(file) = file {
             let parts = reload::Parts { gateway: Arc::clone(&gateway), authority: authority.clone(), limits };
             let reloading = reload::watch(parts, file, drain.clone());
@@ -250,8 +254,8 @@ fn gateway(
     let metrics = Metrics::register(&mut registry);
     let mut first = snapshot::build(checked, 1, None, &background)?;
     authority.complete(&mut first.auth).map_err(StartError::Keys)?;
-    let (inflight_max, grant_wait_max) = (checked.inflight_max, checked.store.grant_wait_max);
-    let parts = Parts { metrics, keeper, inflight_max, grant_wait_max, background };
+    let (slots, grant_wait_max) = (checked.slots, checked.store.grant_wait_max);
+    let parts = Parts { metrics, keeper, slots, grant_wait_max, background };
     let gateway = Gateway::new(first, parts);
     Ok((Arc::new(gateway), registry))
 }

@@ -32,7 +32,7 @@ pub(crate) async fn open(checked: &Checked, tasks: &TaskTracker) -> Result<Kept,
     let (store, register) = documents(&checked.store, tasks).await?;
     let setup = outcrop_store::keeper::Setup {
         budgets: limits::in_force(&checked.budgets, &register.documents()),
-        concurrency_max: checked.inflight_max,
+        concurrency_max: checked.slots.max,
         retention: checked.store.retention,
     };
     let keeper = Keeper::start(&store, dispatch_log(checked)?, setup, tasks).await?;
@@ -40,7 +40,7 @@ pub(crate) async fn open(checked: &Checked, tasks: &TaskTracker) -> Result<Kept,
 }
 
 fn dispatch_log(checked: &Checked) -> Result<(DispatchLog, Recovered), StoreError> {
-    let slots = checked.inflight_max.saturating_add(SLOTS_BEYOND);
+    let slots = checked.slots.max.saturating_add(SLOTS_BEYOND);
     match &checked.store.dispatch_log {
         Some(path) => DispatchLog::open(path, slots),
         None => Ok(DispatchLog::in_memory(slots)),

@@ -3,9 +3,10 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use outcrop_admin::{PathView, Readiness, TargetView, View};
+use outcrop_admin::{LoadView, PathView, PriorityLoad, Readiness, TargetView, View};
 use outcrop_core::TargetId;
 use outcrop_core::decision::Decision;
+use outcrop_policy::admission::PRIORITIES;
 use outcrop_policy::ledger::Totals;
 use outcrop_policy::route::target_name;
 use outcrop_proxy::{Auth, Gateway, Snapshot};
@@ -105,6 +106,21 @@ impl View for GatewayView {
         self.all_targets(&self.gateway.snapshot())
     }
 
+    fn load(&self) -> LoadView {
+        let (slots, memory) = self.gateway.slots.view();
+        let priorities = PRIORITIES.into_iter().zip(slots.in_use.into_iter().zip(slots.waiting));
+        LoadView {
+            limit: slots.limit,
+            priorities: priorities
+                .map(|(priority, (in_flight, waiting))| PriorityLoad { priority, in_flight, waiting })
+                .collect(),
+            waiting_bytes: slots.waiting_bytes,
+            memory_used: memory.used,
+            memory_max: memory.max,
+            memory: slots.rung,
+        }
+    }
+
     fn totals(&self) -> Totals {
         self.gateway.ledger().totals()
     }
@@ -123,6 +139,8 @@ impl View for GatewayView {
         }
         self.gateway.metrics.budgets(&self.gateway.ledger().accounts());
         self.gateway.metrics.stops_in_force(&self.gateway.stops.in_force());
+        let (slots, memory) = self.gateway.slots.view();
+        self.gateway.metrics.load(&slots, memory.used as f64 / memory.max.max(1) as f64);
         let mut text = String::new();
         // Writing into a string cannot fail.
         let _ = prometheus_client::encoding::text::encode(&mut text, &self.registry);

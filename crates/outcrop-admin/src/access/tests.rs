@@ -12,7 +12,7 @@ use tower::ServiceExt;
 use super::*;
 use crate::budgets::{Budgeting, LimitOrder, ReconcileOrder, SpendQuery, Which};
 use crate::stops::{Answering, ResumeOrder, StopOrder, Stopping};
-use crate::{Keys, PathView, Readiness, TargetView, budgets, keys, router, stops};
+use crate::{Keys, LoadView, PathView, Readiness, TargetView, budgets, keys, router, stops};
 
 /// A view that takes the name of a role for a key of that role.
 struct Named {
@@ -34,6 +34,9 @@ impl View for Named {
     }
     fn targets(&self) -> Vec<TargetView> {
         Vec::new()
+    }
+    fn load(&self) -> LoadView {
+        LoadView::default()
     }
     fn totals(&self) -> Totals {
         Totals::default()

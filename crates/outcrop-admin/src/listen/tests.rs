@@ -11,7 +11,7 @@ use tokio::sync::{Notify, oneshot};
 use tokio::time::Instant;
 
 use super::*;
-use crate::{Door, PathView, Readiness, TargetView, View, router};
+use crate::{Door, LoadView, PathView, Readiness, TargetView, View, router};
 
 struct Nothing;
 
@@ -24,6 +24,9 @@ impl View for Nothing {
     }
     fn targets(&self) -> Vec<TargetView> {
         Vec::new()
+    }
+    fn load(&self) -> LoadView {
+        LoadView::default()
     }
     fn totals(&self) -> Totals {
         Totals::default()

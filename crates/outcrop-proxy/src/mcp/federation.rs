@@ -35,7 +35,7 @@ const NAME_CHARS_MAX: usize = 128;
 /// Longest wait for one server's list; a slow server is missing from the list, not holding it up.
 const LIST_TIME_MAX: Duration = Duration::from_secs(5);
 /// Longest federated call; a path's own limit is usually shorter.
-const CALL_TIME_MAX: Duration = Duration::from_mins(10);
+pub(super) const CALL_TIME_MAX: Duration = Duration::from_mins(10);
 
 /// Who wants a federated tool, and where it may run.
 #[derive(Clone, Copy)]

@@ -13,11 +13,12 @@ use rmcp::model::{
 use rmcp::service::RequestContext;
 use rmcp::{RoleServer, ServerHandler};
 use serde_json::json;
+use tokio::time::Instant;
 
 use super::federation::Wish;
 use super::pieces::Pieces;
 use super::{converse, federation, refusal};
-use crate::admit::admit;
+use crate::admit::admit_tool;
 use crate::authenticate::Caller;
 use crate::clock::unix_now;
 use crate::exchange;
@@ -91,7 +92,8 @@ async fn call(
             let snapshot = asker.gateway.snapshot();
             let wishes = Wishes::read(&head.headers, unix_now()).map_err(refused)?;
             let wish = wish(asker, &snapshot, &wishes);
-            let _admission = admit(&asker.gateway).map_err(refused)?;
+            let by = Instant::now() + federation::CALL_TIME_MAX;
+            let _admission = admit_tool(&asker.gateway, &asker.caller, &wishes, by).await.map_err(refused)?;
             let whose = Attribution { tool: Attribution::value(name), ..asker.caller.attribution(&wishes) };
             rate_tool(&asker.gateway, &whose).map_err(refused)?;
             match federation::call(wish, name, request.arguments).await {

@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use outcrop_policy::ledger::BudgetSpec;
 use outcrop_policy::{RateSpec, Routes};
-use outcrop_proxy::{Auth, Limits, ListenLimits, StreamLimits};
+use outcrop_proxy::{Auth, Limits, ListenLimits, SlotLimits, StreamLimits};
 use outcrop_upstream::PathSpec;
 use toml::Spanned;
 
@@ -18,7 +18,8 @@ use super::scopes::Names;
 use super::stops::StopRules;
 use super::store::StoreSpec;
 use super::text::Text;
-use super::{budgets, models, paths, rates, raw, stops, store, units};
+use super::{budgets, models, paths, rates, raw, slots, stops, store, units};
+use crate::memory;
 
 /// A configuration that can be put in force.
 #[derive(Debug)]
@@ -39,8 +40,10 @@ pub struct Checked {
     pub limits: Limits,
     /// Limits on streams.
     pub streams: StreamLimits,
-    /// Most exchanges at once; taken at start only.
-    pub inflight_max: usize,
+    /// How many exchanges at once, and who first; taken at start only.
+    pub slots: SlotLimits,
+    /// What the process' memory is read from; taken at start only.
+    pub memory: memory::Source,
     /// Host names of the MCP endpoint, besides loopback.
     pub mcp_hosts: Vec<String>,
     /// The ways out.
@@ -133,7 +136,8 @@ pub fn check(raw: &raw::Config, folder: &Path) -> Result<Checked, Vec<Found>> {
             total_max: findings.duration(limits.stream_total_max.as_ref(), stream.total_max),
             reader_stall_max: findings.duration(limits.reader_stall_max.as_ref(), stream.reader_stall_max),
         },
-        inflight_max: at_least_one(limits.inflight_max.as_ref(), INFLIGHT_MAX, &mut findings),
+        slots: slots::slots(limits, &mut findings),
+        memory: memory(limits, &mut findings),
         mcp_hosts: raw.listen.mcp_hosts.iter().map(|host| host.0.clone()).collect(),
         paths,
         routes,
@@ -143,10 +147,12 @@ pub fn check(raw: &raw::Config, folder: &Path) -> Result<Checked, Vec<Found>> {
     if findings.0.is_empty() { Ok(checked) } else { Err(findings.0) }
 }
 
-/// Exchanges served at once by default.
-const INFLIGHT_MAX: usize = 10_000;
+fn memory(limits: &raw::Limits, findings: &mut Findings) -> memory::Source {
+    let max = limits.memory_max.as_ref();
+    memory::Source::system(max.map(|max| at_least_one(Some(max), usize::MAX, findings) as u64))
+}
 
-fn at_least_one(value: Option<&Spanned<u64>>, or: usize, findings: &mut Findings) -> usize {
+pub(super) fn at_least_one(value: Option<&Spanned<u64>>, or: usize, findings: &mut Findings) -> usize {
     let Some(value) = value else { return or };
     match usize::try_from(*value.get_ref()) {
         Ok(n) if n > 0 => n,

@@ -2,6 +2,7 @@
 //! JSON schema are made from these lines.
 
 mod ledger;
+mod limits;
 mod stop;
 
 use std::collections::BTreeMap;
@@ -13,6 +14,7 @@ use toml::Spanned;
 use super::text::{Secret, Text};
 
 pub use self::ledger::{Budget, OnShortage, Store};
+pub use self::limits::{Limits, Shares};
 pub use self::stop::{EmergencyStop, StopTrigger, TriggerKind};
 
 /// The whole file.
@@ -111,36 +113,6 @@ pub enum AuthMode {
     Keys,
     /// Everybody who reaches the loopback listener.
     Open,
-}
-
-/// Limits on requests, streams and connections.
-#[derive(Debug, Default, Deserialize, JsonSchema)]
-#[serde(deny_unknown_fields)]
-pub struct Limits {
-    /// Largest request body in bytes, after decompression. Default 10485760; Bedrock takes 25000000.
-    #[schemars(with = "Option<u64>")]
-    pub body_bytes_max: Option<Spanned<u64>>,
-    /// Output tokens that a request without a limit of its own may have, where a hard budget counts it and
-    /// the model's row says nothing. Default 4096.
-    pub output_tokens_default: Option<u64>,
-    /// Most requests served at once. Default 10000.
-    #[schemars(with = "Option<u64>")]
-    pub inflight_max: Option<Spanned<u64>>,
-    /// Most client connections at once. Default 20000.
-    #[schemars(with = "Option<u64>")]
-    pub connections_max: Option<Spanned<u64>>,
-    /// Longest silence inside a stream. Default `10s`.
-    #[schemars(with = "Option<String>")]
-    pub stream_stall_max: Option<Spanned<Text>>,
-    /// Longest life of a stream. Default `10m`.
-    #[schemars(with = "Option<String>")]
-    pub stream_total_max: Option<Spanned<Text>>,
-    /// Longest wait for a caller that takes nothing of its answer. Default `60s`.
-    #[schemars(with = "Option<String>")]
-    pub reader_stall_max: Option<Spanned<Text>>,
-    /// Longest wait for running requests after SIGTERM. Default `60s`.
-    #[schemars(with = "Option<String>")]
-    pub drain_max: Option<Spanned<Text>>,
 }
 
 /// Switches.

@@ -26,7 +26,8 @@ async fn fixture(rules: &str, register: Register) -> Fixture {
     let kept = crate::store::open(&checked, &tasks).await.unwrap();
     let (keeper, background) = (kept.keeper, tasks);
     let grant_wait_max = checked.store.grant_wait_max;
-    let parts = Parts { metrics, keeper, inflight_max: 1, grant_wait_max, background };
+    let slots = checked.slots;
+    let parts = Parts { metrics, keeper, slots, grant_wait_max, background };
     let gateway = Arc::new(Gateway::new(snapshot, parts));
     let (stopper, work) = start(&checked.stop, Path::new(""), &gateway, (register.clone(), true));
     let mut running = tokio::task::JoinSet::new();

@@ -29,7 +29,7 @@ pub(crate) const PLENTY: &str = "[[budget]]\nscope = \"all\"\nlimit = \"1000000 
 
 async fn house_with(limit: &str, more: &str) -> House {
     House::set_up(Setup {
-        limits: "inflight_max = 4000".to_owned(),
+        limits: "inflight_max = 4000\ninflight_min = 4000".to_owned(),
         more: format!(
             "[[budget]]\nscope = \"all\"\nwindow = \"lifetime\"\nlimit = \"{limit}\"\ncarve_out = \"0%\"\n{more}"
         ),

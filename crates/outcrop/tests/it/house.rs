@@ -4,7 +4,7 @@
 //! target on each; `on-<path>` has that one only. For every pair of paths an operation `<a>-<b>` tries the
 //! one and then the other.
 
-use std::{future::Future, net::SocketAddr, time::Duration};
+use std::{future::Future, net::SocketAddr, path::PathBuf, time::Duration};
 
 use bytes::Bytes;
 use http::Method;
@@ -54,6 +54,8 @@ pub(crate) struct Setup {
     pub(crate) desk: String,
     /// Further tables.
     pub(crate) more: String,
+    /// Folder that stands for `/` where the process reads its memory; the kernel's own by default.
+    pub(crate) memory_root: Option<PathBuf>,
     /// Last changes to what the file cannot say.
     pub(crate) adjust: fn(&mut Checked),
 }
@@ -68,6 +70,7 @@ impl Default for Setup {
             limits: String::new(),
             desk: "effect = \"read_only\"".to_owned(),
             more: String::new(),
+            memory_root: None,
             adjust: |_| {},
         }
     }
@@ -102,6 +105,9 @@ impl House {
             if let KindSpec::Bedrock(bedrock) = &mut path.kind {
                 bedrock.credentials = lab_keys();
             }
+        }
+        if let Some(root) = setup.memory_root {
+            checked.memory.root = root;
         }
         (setup.adjust)(&mut checked);
         let running = Running::start(&checked, None).await.unwrap();

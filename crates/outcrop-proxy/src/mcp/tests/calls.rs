@@ -1,11 +1,13 @@
 //! Tools: what is listed, what a call becomes, and how it fails.
 
+use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
 use bytes::Bytes;
 use outcrop_core::failure::Failure;
 use outcrop_core::reply::ChatReply;
-use outcrop_core::{AttemptId, Class, Protocol, Reason, RequestId};
+use outcrop_core::{AttemptId, Class, Priority, Protocol, Reason, RequestId};
+use outcrop_policy::admission::Arrival;
 use outcrop_upstream::{AnswerBody, Attempt, Dispatch, Path};
 use outcrop_wire::{Envelope, Route, TargetModel};
 use rmcp::model::{CallToolResult, JsonObject};
@@ -13,6 +15,7 @@ use serde_json::{Value, json};
 use tokio::time::Instant;
 
 use super::house::{House, PLENTY};
+use crate::slots::{Admission, Arrived, Slots};
 
 fn arguments(value: &Value) -> Option<JsonObject> {
     value.as_object().cloned()
@@ -124,20 +127,31 @@ async fn federated_results_pass_unchanged_and_their_calls_run_once() {
 #[tokio::test]
 async fn federated_calls_are_among_those_that_the_gateway_serves_at_once() {
     let house = House::open().await;
-    let permits = &house.gateway.permits;
-    let before = permits.available_permits();
+    let in_use = || house.gateway.slots.view().0.in_use.iter().sum::<usize>();
     tokio::select! {
         answer = call(&house, "desk__hang", None) => panic!("a hanging tool answered: {answer:?}"),
-        () = house.desk.reached.notified() => assert_eq!(permits.available_permits(), before - 1),
+        () = house.desk.reached.notified() => assert_eq!(in_use(), 1),
     }
     tokio::time::timeout(PLENTY, house.desk.cancelled.notified()).await.unwrap();
-    let all = permits.acquire_many(u32::try_from(before).unwrap()).await.unwrap();
+    assert_eq!(in_use(), 0);
+    let all = everything(&house.gateway.slots);
     let error = refusal(&house, "a", "desk__note", &json!({})).await;
     assert_eq!(error["data"]["code"], "overloaded", "{error}");
     drop(all);
     call(&house, "desk__note", None).await.unwrap();
     assert_eq!(house.desk.calls.load(Ordering::SeqCst), 2, "the refused call was not sent");
     house.close().await;
+}
+
+/// All slots of the gateway.
+fn everything(slots: &Arc<Slots>) -> Vec<Admission> {
+    let deadline = Instant::now().into_std();
+    let arrival = || Arrival { priority: Priority::Emergency, tenant: "".into(), deadline, bytes: 0 };
+    let one = || match slots.arrive(arrival()) {
+        Arrived::Admitted(admission) => Some(admission),
+        Arrived::Shed(_) | Arrived::Waits(_) => None,
+    };
+    std::iter::from_fn(one).collect()
 }
 
 /// Calls a tool over bare HTTP and gives the error of the answer.

@@ -33,6 +33,7 @@ use crate::authenticate::{Auth, Caller};
 use crate::gateway::{Gateway, Limits, Parts, Snapshot, StreamLimits};
 use crate::mcp::Endpoint;
 use crate::metrics::Metrics;
+use crate::slots::SlotLimits;
 
 pub(super) const PLENTY: Duration = Duration::from_mins(1);
 
@@ -178,9 +179,10 @@ async fn gateway(behind: SocketAddr, limits: Limits, tasks: &TaskTracker) -> Gat
     let store = Store::open(&Location::Memory, tasks).await.unwrap();
     let setup = Setup { budgets: Vec::new(), concurrency_max: inflight_max, retention: Duration::MAX };
     let log = DispatchLog::in_memory(inflight_max);
+    let slots = SlotLimits::fixed(inflight_max);
     let keeper = Keeper::start(&store, log, setup, tasks).await.unwrap();
     let background = tasks.clone();
-    Gateway::new(snapshot, Parts { metrics, keeper, inflight_max, grant_wait_max, background })
+    Gateway::new(snapshot, Parts { metrics, keeper, slots, grant_wait_max, background })
 }
 
 fn spec(name: &str, address: SocketAddr) -> PathSpec {
