@@ -35,6 +35,7 @@ mod failover;
 mod hostile;
 mod keys;
 mod limits;
+mod overload;
 mod pass_through;
 mod prices;
 mod rates;
