@@ -5,10 +5,11 @@
 //! tells it of arrivals, departures and time (I-7), and passes its notices on. It does not know what a
 //! slot is spent on.
 //!
-//! What holds at every moment: no slot is given beyond the limit; a request takes no slot that the unused
-//! share of a class above it needs; nobody waits while a slot is free for them; within a priority the next
-//! slot goes to the tenant that holds the fewest.
+//! What holds at every moment: no slot is given beyond the limit; a request takes no slot that is kept for a
+//! class above it, which is the unused part of that class' share or of what it needs; nobody waits
+//! while a slot is free for them; within a priority the next slot goes to the tenant that holds the fewest.
 
+mod demand;
 mod memory;
 mod pace;
 mod queue;
@@ -26,6 +27,7 @@ pub use memory::{Ladder, Marks, NotALadder, Rung};
 pub use queue::Place;
 pub use shares::{CLASSES, Class, NotShares, Shares};
 
+use self::demand::Demand;
 use self::pace::Pace;
 use self::queue::{Queue, Waiting};
 
@@ -135,6 +137,8 @@ pub struct View {
     pub in_use: [usize; 5],
     /// Requests that wait, in the same order.
     pub waiting: [usize; 5],
+    /// Slots that are kept for each class, used or not, in the order of `CLASSES`.
+    pub kept: [usize; 4],
     /// Memory of those that wait, in bytes.
     pub waiting_bytes: usize,
     /// How short memory is.
@@ -151,17 +155,21 @@ pub struct Admissions<W> {
     used: [usize; 4],
     queue: Queue<W>,
     pace: Pace,
+    demand: Demand,
+    // Slots kept for each class from those below; from one event to the next it stays.
+    kept: [usize; 4],
 }
 
 impl<W> Admissions<W> {
     /// All slots are free.
     pub fn new(settings: Settings, limit: usize, now: Instant) -> Self {
-        let (queue, pace) = (Queue::default(), Pace::new(now));
-        Self { settings, limit, rung: Rung::Normal, used: [0; 4], queue, pace }
+        let (queue, pace, demand) = (Queue::default(), Pace::new(now), Demand::new(now));
+        let kept = CLASSES.map(|class| settings.shares.reserve(class, limit));
+        Self { settings, limit, rung: Rung::Normal, used: [0; 4], queue, pace, demand, kept }
     }
 
     /// A request asks for a slot. `waiter` is made if it has to wait. The notices are for those that
-    /// lost their place to it.
+    /// lost their place to it, or got a slot before it.
     pub fn arrive(
         &mut self,
         now: Instant,
@@ -169,13 +177,15 @@ impl<W> Admissions<W> {
         waiter: impl FnOnce() -> W,
     ) -> (Verdict, Vec<Notice<W>>) {
         let priority = arrival.priority;
+        self.demand.arrived(Class::of(priority));
         if !self.rung.serves(priority) {
             return (Verdict::Shed(Shed::Memory), Vec::new());
         }
+        let mut notices = self.fill(now);
         if self.has_room(priority) {
             self.take(now, priority);
             self.queue.hold(priority, &arrival.tenant);
-            return (Verdict::Admitted, Vec::new());
+            return (Verdict::Admitted, notices);
         }
         self.pace.contended(now);
         let may_wait =
@@ -183,17 +193,15 @@ impl<W> Admissions<W> {
         let ahead = self.queue.ahead_of(priority, &arrival.tenant);
         let expected = self.pace.expected_wait(now, priority, ahead);
         if may_wait.is_zero() || expected.is_some_and(|wait| wait > may_wait) {
-            return (Verdict::Shed(Shed::Hopeless), Vec::new());
+            return (Verdict::Shed(Shed::Hopeless), notices);
         }
-        match self.make_place(&arrival) {
-            Err(pushed_out) => (Verdict::Shed(Shed::QueueFull), pushed_out),
-            Ok(pushed_out) => {
-                let until = now + may_wait;
-                let waiting = Waiting { waiter: waiter(), until, bytes: arrival.bytes };
-                let place = self.queue.push(priority, arrival.tenant, arrival.deadline, waiting);
-                (Verdict::Queued(place, until), pushed_out)
-            }
+        if !self.make_place(&arrival, &mut notices) {
+            return (Verdict::Shed(Shed::QueueFull), notices);
         }
+        let until = now + may_wait;
+        let waiting = Waiting { waiter: waiter(), until, bytes: arrival.bytes };
+        let place = self.queue.push(priority, arrival.tenant, arrival.deadline, waiting);
+        (Verdict::Queued(place, until), notices)
     }
 
     /// One that waited leaves: its caller is gone, or its time is over. `None` if a notice was made of it
@@ -202,8 +210,15 @@ impl<W> Admissions<W> {
         self.queue.remove(place).map(|waiting| waiting.waiter)
     }
 
-    /// A slot comes free.
-    pub fn release(&mut self, now: Instant, priority: Priority, tenant: &str) -> Vec<Notice<W>> {
+    /// A slot comes free that was held for so long.
+    pub fn release(
+        &mut self,
+        now: Instant,
+        priority: Priority,
+        tenant: &str,
+        held: Duration,
+    ) -> Vec<Notice<W>> {
+        self.demand.released(Class::of(priority), held);
         let used = self.used_by(priority);
         *used = used.saturating_sub(1);
         self.queue.let_go(priority, tenant);
@@ -250,21 +265,26 @@ impl<W> Admissions<W> {
             limit: self.limit,
             in_use: PRIORITIES.map(|priority| self.queue.held(priority)),
             waiting: PRIORITIES.map(|priority| self.queue.waiting(priority)),
+            kept: self.kept,
             waiting_bytes: self.queue.bytes(),
             rung: self.rung,
         }
     }
 
-    /// Whether a slot is free for a priority: one that no class above it is sure of.
+    /// Whether a slot is free for a priority: one that is kept for no class above it.
     fn has_room(&self, priority: Priority) -> bool {
         let own = Class::of(priority);
-        let owed: usize = CLASSES
-            .into_iter()
-            .zip(self.used)
-            .filter(|(class, _)| *class > own)
-            .map(|(class, used)| self.settings.shares.reserve(class, self.limit).saturating_sub(used))
-            .sum();
-        self.limit.saturating_sub(self.in_use()) > owed
+        let above = CLASSES.into_iter().zip(self.kept.into_iter().zip(self.used));
+        let owed = above.filter(|(class, _)| *class > own).map(|(_, (kept, used))| kept.saturating_sub(used));
+        self.limit.saturating_sub(self.in_use()) > owed.fold(0, usize::saturating_add)
+    }
+
+    /// What is kept for each class from those below: its share, or what it needs where that is more.
+    fn keep(&mut self, now: Instant) {
+        self.demand.pass(now);
+        for ((class, kept), needed) in CLASSES.into_iter().zip(&mut self.kept).zip(self.demand.slots()) {
+            *kept = self.settings.shares.reserve(class, self.limit).max(needed).min(self.limit);
+        }
     }
 
     fn used_by(&mut self, priority: Priority) -> &mut usize {
@@ -285,6 +305,7 @@ impl<W> Admissions<W> {
 
     /// Gives free slots to those who wait. A class that has no room leaves none for those below it.
     fn fill(&mut self, now: Instant) -> Vec<Notice<W>> {
+        self.keep(now);
         let mut notices = Vec::new();
         for priority in PRIORITIES {
             while self.has_room(priority) {
@@ -302,21 +323,20 @@ impl<W> Admissions<W> {
     }
 
     /// Makes a place in the queue: less urgent ones lose theirs, then those of tenants that wait with
-    /// more. Both ways with the notices of those that lost theirs.
-    fn make_place(&mut self, arrival: &Arrival) -> Result<Vec<Notice<W>>, Vec<Notice<W>>> {
+    /// more. Whether there is one; `notices` are for those that lost theirs.
+    fn make_place(&mut self, arrival: &Arrival, notices: &mut Vec<Notice<W>>) -> bool {
         let Settings { queue_max, queue_bytes_max, .. } = self.settings;
-        let mut pushed_out = Vec::new();
         if queue_max == 0 || arrival.bytes > queue_bytes_max {
-            return Err(pushed_out);
+            return false;
         }
         while self.queue.len() >= queue_max
             || self.queue.bytes().saturating_add(arrival.bytes) > queue_bytes_max
         {
-            let Some(priority) = self.weakest_below(arrival) else { return Err(pushed_out) };
-            let Some((tenant, waiting)) = self.queue.push_out(priority) else { return Err(pushed_out) };
-            pushed_out.push(shed(waiting, priority, tenant, Shed::PushedOut));
+            let Some(priority) = self.weakest_below(arrival) else { return false };
+            let Some((tenant, waiting)) = self.queue.push_out(priority) else { return false };
+            notices.push(shed(waiting, priority, tenant, Shed::PushedOut));
         }
-        Ok(pushed_out)
+        true
     }
 
     /// The lowest priority with somebody who has less right to a place than the arrival.

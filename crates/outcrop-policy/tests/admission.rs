@@ -41,6 +41,8 @@ struct Reference {
     // Whether the limit ever moved: a share is only sure to be free under one that does not.
     moved: bool,
     rung: Rung,
+    // Slots kept for each class, as the slots themselves tell.
+    kept: [usize; 4],
     now: Instant,
     holders: Vec<Holder>,
     waiters: BTreeMap<u64, Waiter>,
@@ -56,16 +58,17 @@ impl Reference {
     }
 
     fn has_room(&self, priority: Priority) -> bool {
-        let above = CLASSES.into_iter().filter(|class| *class > Class::of(priority));
-        let owed: usize = above.map(|class| self.reserve(class).saturating_sub(self.used(class))).sum();
+        let above = CLASSES.into_iter().zip(self.kept).filter(|(class, _)| *class > Class::of(priority));
+        let owed: usize = above.map(|(class, kept)| kept.saturating_sub(self.used(class))).sum();
         self.holders.len() + owed < self.limit
     }
 
     /// Whether the share of a class has a slot that is its own: those above have not borrowed it.
     fn is_owed(&self, priority: Priority) -> bool {
         let own = Class::of(priority);
-        let above = CLASSES.into_iter().filter(|class| *class > own);
-        let borrowed = above.into_iter().any(|class| self.used(class) > self.reserve(class));
+        let above = CLASSES.into_iter().zip(self.kept).filter(|(class, _)| *class > own);
+        let borrowed =
+            above.into_iter().any(|(class, kept)| kept.max(self.used(class)) > self.reserve(class));
         !self.moved && !borrowed && self.used(own) < self.reserve(own)
     }
 
@@ -112,6 +115,9 @@ impl Reference {
 
     fn agrees_with(&self, slots: &Admissions<u64>) {
         let view = slots.view();
+        for (class, kept) in CLASSES.into_iter().zip(view.kept) {
+            assert!((self.reserve(class)..=self.limit).contains(&kept), "{kept} kept for {class:?}");
+        }
         let count = |priority| self.holders.iter().filter(|(p, _)| *p == priority).count();
         let waiting = |priority| self.waiters.values().filter(|w| w.holder.0 == priority).count();
         assert_eq!(view.in_use, PRIORITIES.map(count));
@@ -137,8 +143,8 @@ fn play(seed: u64) {
     let (limit, now) = (dice.random_range(0..40), Instant::now());
     let mut slots = Admissions::new(settings, limit, now);
     let (holders, waiters) = (Vec::new(), BTreeMap::new());
-    let mut reference =
-        Reference { settings, limit, moved: false, rung: Rung::Normal, now, holders, waiters };
+    let (kept, rung) = (slots.view().kept, Rung::Normal);
+    let mut reference = Reference { settings, limit, moved: false, rung, kept, now, holders, waiters };
     let moves = dice.random_bool(0.5);
     for number in 0..LIFE as u64 {
         match dice.random_range(0..20) {
@@ -148,6 +154,7 @@ fn play(seed: u64) {
             16 if moves => {
                 (reference.limit, reference.moved) = (dice.random_range(0..40), true);
                 let notices = slots.set_limit(reference.now, reference.limit);
+                reference.kept = slots.view().kept;
                 reference.hear(notices, None);
             }
             17 if dice.random_bool(0.2) => {
@@ -175,9 +182,10 @@ fn arrive(slots: &mut Admissions<u64>, reference: &mut Reference, dice: &mut Sma
     let deadline = reference.now + Duration::from_millis(dice.random_range(0..2_000));
     let bytes = dice.random_range(0..10);
     let arrival = Arrival { priority, tenant: tenant.into(), deadline, bytes };
-    let (served, had_room) = (reference.rung.serves(priority), reference.has_room(priority));
     let (verdict, notices) = slots.arrive(reference.now, arrival, || number);
+    reference.kept = slots.view().kept;
     reference.hear(notices, Some(priority));
+    let (served, had_room) = (reference.rung.serves(priority), reference.has_room(priority));
     assert_eq!(verdict == Verdict::Admitted, served && had_room, "{verdict:?} {holder:?}");
     assert!(!served || had_room || !reference.is_owed(priority), "its share was not free for {priority:?}");
     match verdict {
@@ -197,7 +205,9 @@ fn release(slots: &mut Admissions<u64>, reference: &mut Reference, dice: &mut Sm
     }
     let index = dice.random_range(0..reference.holders.len());
     let (priority, tenant) = reference.holders.swap_remove(index);
-    let notices = slots.release(reference.now, priority, tenant);
+    let held = Duration::from_millis(dice.random_range(0..300));
+    let notices = slots.release(reference.now, priority, tenant, held);
+    reference.kept = slots.view().kept;
     reference.hear(notices, None);
 }
 
@@ -260,7 +270,7 @@ fn nobody_starves_inside_a_class() {
         }
         now += Duration::from_millis(1);
         let tenant = holders.swap_remove(dice.random_range(0..holders.len()));
-        for notice in slots.release(now, Priority::Medium, tenant) {
+        for notice in slots.release(now, Priority::Medium, tenant, Duration::ZERO) {
             waits.entry(notice.waiter).and_modify(|waits| *waits = false);
             if notice.verdict.is_ok() {
                 *served.entry(notice.waiter).or_default() += 1;

@@ -82,6 +82,7 @@ pub(crate) struct Admission {
     slots: Arc<Slots>,
     priority: Priority,
     tenant: Arc<str>,
+    since: Instant,
 }
 
 /// What becomes of a request that asks for a slot.
@@ -177,7 +178,7 @@ impl Slots {
 
     fn given(self: &Arc<Self>, priority: Priority, tenant: Arc<str>) -> Admission {
         self.metrics.inflight.inc();
-        Admission { slots: Arc::clone(self), priority, tenant }
+        Admission { slots: Arc::clone(self), priority, tenant, since: Instant::now() }
     }
 
     fn count(&self, priority: Priority, why: Shed) -> Shed {
@@ -216,8 +217,8 @@ impl Drop for Waiting {
 impl Drop for Admission {
     fn drop(&mut self) {
         self.slots.metrics.inflight.dec();
-        let now = Instant::now().into_std();
-        let notices = self.slots.state.lock().admissions.release(now, self.priority, &self.tenant);
+        let (now, held) = (Instant::now().into_std(), self.since.elapsed());
+        let notices = self.slots.state.lock().admissions.release(now, self.priority, &self.tenant, held);
         self.slots.tell(notices);
     }
 }

@@ -1,8 +1,8 @@
 //! Shares: what part of the slots each class of priorities is sure of.
 //!
-//! A share is kept free from the classes below, whether it is used or not; the classes above may take it
-//! while they need it. So idle shares are borrowed upward only: a class can have all slots but the unused
-//! shares of the classes above it.
+//! A share is kept from the classes below, whether it is used or not; the classes above may take it while
+//! they need it. So idle shares are borrowed upward only: a class can have all slots but the unused shares of
+//! the classes above it.
 
 use outcrop_core::Priority;
 

@@ -45,7 +45,7 @@ impl Bench {
 
     /// Waiters that a release lets in.
     fn release(&mut self, priority: Priority, tenant: &str) -> Vec<u32> {
-        let notices = self.slots.release(self.now, priority, tenant);
+        let notices = self.slots.release(self.now, priority, tenant, MS);
         notices.into_iter().filter(|n| n.verdict.is_ok()).map(|n| n.waiter).collect()
     }
 }
@@ -150,7 +150,7 @@ fn nobody_waits_longer_than_a_tenth_of_their_time() {
     }
     assert_eq!(bench.arrive(Priority::Medium, "b", Duration::ZERO).0, Verdict::Shed(Shed::Hopeless));
     bench.now += 101 * MS;
-    let notices = bench.slots.release(bench.now, Priority::Emergency, "a");
+    let notices = bench.slots.release(bench.now, Priority::Emergency, "a", MS);
     let late: Vec<_> = notices.iter().filter(|n| n.verdict == Err(Shed::WaitedOut)).collect();
     assert_eq!((late.len(), notices.len(), bench.slots.in_use()), (4, 4, 0));
 }
@@ -159,11 +159,11 @@ fn nobody_waits_longer_than_a_tenth_of_their_time() {
 fn who_would_wait_in_vain_is_told_at_once() {
     let mut bench = Bench::limit(10);
     bench.admitted(Priority::Medium);
-    bench.slots.release(bench.now, Priority::Medium, "a");
+    bench.slots.release(bench.now, Priority::Medium, "a", MS);
     for _ in 0..20 {
         bench.arrive(Priority::Medium, "a", LONG);
         bench.now += 10 * MS;
-        bench.slots.release(bench.now, Priority::Medium, "a");
+        bench.slots.release(bench.now, Priority::Medium, "a", MS);
     }
     assert_eq!(bench.slots.waiting(), 0);
     assert_eq!(bench.arrive(Priority::Low, "b", LONG).0, Verdict::Shed(Shed::Hopeless), "nothing is left");

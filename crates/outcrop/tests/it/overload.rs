@@ -123,9 +123,10 @@ async fn pour(
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn at_three_times_capacity_the_urgent_are_served_and_nothing_is_wasted() {
-    // 20 slots of 200 ms: 100 a second.
-    let house = house("inflight_max = 20\ninflight_min = 20", 200.0).await;
+async fn at_three_times_capacity_the_urgent_are_served_first() {
+    // 50 slots of a second: 50 requests a second. The bars themselves (99.9 %, 99 %, 90 %) are held on virtual
+    // time in `outcrop-policy/tests/overload.rs`; here real time passes, on a machine that has other work.
+    let house = house("inflight_max = 50\ninflight_min = 50", 1_000.0).await;
     // 10/20/50/20 in a hundred.
     let turns = [
         "p-medium",
@@ -139,15 +140,21 @@ async fn at_three_times_capacity_the_urgent_are_served_and_nothing_is_wasted() {
         "p-medium",
         "p-low",
     ];
-    let fates = pour(&house, &turns, Duration::from_micros(3_333), 3_000).await;
+    let before = pour(&house, &turns, Duration::from_millis(20), 100).await;
+    let fates = pour(&house, &turns, Duration::from_micros(6_667), 1_500).await;
     let (emergency, critical) = (fates["p-emergency"], fates["p-critical"]);
-    assert_eq!((emergency.asked, critical.asked), (300, 600));
-    assert_eq!(emergency.served, emergency.asked, "{fates:?}");
-    assert!(critical.served * 100 >= critical.asked * 99, "{fates:?}");
+    assert_eq!((emergency.asked, critical.asked), (150, 300));
+    let part = |operation| {
+        let Fate { asked, served } = fates[operation];
+        served * 100 / asked
+    };
+    assert!(part("p-emergency") >= 95 && part("p-critical") >= 85, "{fates:?}");
+    assert!(part("p-medium") <= 20 && part("p-low") <= 5, "{fates:?}");
     let served: usize = fates.values().map(|fate| fate.served).sum();
-    // Ten seconds at 100 a second, and what was under way when they ended.
-    assert!(served >= 900, "goodput: {served} of 1,000; {fates:?}");
-    assert_eq!(house.executions("fra"), served, "nothing was sent that was not answered");
+    // Ten seconds at 50 a second.
+    assert!(served >= 400, "goodput: {served} of 500; {fates:?}");
+    let all: usize = served + before.values().map(|fate| fate.served).sum::<usize>();
+    assert_eq!(house.executions("fra"), all, "nothing was sent that was not answered");
     nothing_is_held(&house).await;
 }
 
@@ -355,9 +362,9 @@ async fn whole_answer(stream: &mut TcpStream) -> String {
     loop {
         assert!(stream.read_buf(&mut heard).await.unwrap() > 0, "the connection was closed");
         let text = String::from_utf8_lossy(&heard).into_owned();
-        let Some((top, body)) = text.split_once("\r\n\r\n") else { continue };
-        let length = top.lines().find_map(|line| line.strip_prefix("content-length: ")).unwrap();
-        if body.len() >= length.parse().unwrap() {
+        let Some((fields, content)) = text.split_once("\r\n\r\n") else { continue };
+        let length = fields.lines().find_map(|line| line.strip_prefix("content-length: ")).unwrap();
+        if content.len() >= length.parse().unwrap() {
             return text;
         }
     }

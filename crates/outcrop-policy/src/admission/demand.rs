@@ -1,0 +1,85 @@
+//! How many slots each class needs, as far as its last requests tell: what is kept for it where that is more
+//! than its share.
+//!
+//! A class that needs more than its share takes the slots of those below it as they come free. If those below
+//! could take them first, a class above would find them taken for as long as a request lasts. By Little's law
+//! a class needs as many slots as requests come while one is held, whether they are let in or not; the square
+//! root of that on top covers chance (square-root staffing; Halfin and Whitt, 1981).
+
+use std::time::{Duration, Instant};
+
+use super::shares::Class;
+
+/// An arrival is remembered for as long as a slot is held, so that chance does not open a gap that those
+/// below fill for that long; within these bounds, in seconds.
+const MEMORY: std::ops::RangeInclusive<f64> = 0.5..=10.0;
+/// What part of the average the last held slot is.
+const NEWEST: f64 = 1.0 / 128.0;
+
+#[derive(Debug, Clone, Copy, Default)]
+struct Need {
+    // Requests per second.
+    rate: f64,
+    // Seconds for which a slot is held; `None` before one came free.
+    held: Option<f64>,
+}
+
+impl Need {
+    fn memory(&self) -> f64 {
+        self.held.unwrap_or(0.0).clamp(*MEMORY.start(), *MEMORY.end())
+    }
+}
+
+/// What the classes need, the last served first.
+#[derive(Debug)]
+pub(super) struct Demand {
+    now: Instant,
+    needs: [Need; 4],
+}
+
+impl Demand {
+    pub(super) fn new(now: Instant) -> Self {
+        Self { now, needs: [Need::default(); 4] }
+    }
+
+    /// Time passes.
+    pub(super) fn pass(&mut self, now: Instant) {
+        let passed = now.saturating_duration_since(self.now);
+        if !passed.is_zero() {
+            let passed = passed.as_secs_f64();
+            self.needs.iter_mut().for_each(|need| need.rate *= (-passed / need.memory()).exp());
+            self.now = now;
+        }
+    }
+
+    /// A request comes.
+    pub(super) fn arrived(&mut self, class: Class) {
+        let need = self.of(class);
+        need.rate += 1.0 / need.memory();
+    }
+
+    /// A slot was held for so long.
+    pub(super) fn released(&mut self, class: Class, held: Duration) {
+        let (need, held) = (self.of(class), held.as_secs_f64());
+        need.held = Some(need.held.map_or(held, |average| average + (held - average) * NEWEST));
+    }
+
+    /// Slots that each class needs.
+    #[allow(clippy::cast_sign_loss, reason = "neither rates nor times are below zero")]
+    pub(super) fn slots(&self) -> [usize; 4] {
+        self.needs.map(|need| {
+            let load = need.rate * need.held.unwrap_or(0.0);
+            (load + load.sqrt()).round() as usize
+        })
+    }
+
+    fn of(&mut self, class: Class) -> &mut Need {
+        let [low, standard, critical, emergency] = &mut self.needs;
+        match class {
+            Class::Low => low,
+            Class::Standard => standard,
+            Class::Critical => critical,
+            Class::Emergency => emergency,
+        }
+    }
+}
