@@ -33,5 +33,6 @@ pub mod mcp;
 pub mod openai;
 
 pub mod certify;
+pub mod load;
 
 pub use lab::{Lab, LabConfig, LabError, Listening};
