@@ -4,6 +4,8 @@
 //! which knows nothing of the gateway.
 
 mod load;
+mod show;
+mod suites;
 
 use std::process::ExitCode;
 
@@ -14,9 +16,12 @@ const EX_INTERRUPTED: u8 = 130;
 
 /// Options of `outcrop certify`.
 #[derive(Debug, Args)]
+#[command(args_conflicts_with_subcommands = true)]
 pub(crate) struct Options {
     #[command(subcommand)]
-    command: Command,
+    command: Option<Command>,
+    #[command(flatten)]
+    suites: suites::Options,
 }
 
 #[derive(Debug, Subcommand)]
@@ -27,10 +32,26 @@ enum Command {
     /// request was answered completely; 1 some were not, or the run is void because the generator itself was too slow; 64
     /// bad input; 69 nothing answers there; 130 ended by Ctrl-C, with a partial result.
     Load(load::Options),
+    /// Play scenario files of your own.
+    Run(suites::Run),
 }
 
 pub(crate) fn run(options: &Options) -> ExitCode {
     match &options.command {
-        Command::Load(options) => load::run(options),
+        None => suites::certify(&options.suites),
+        Some(Command::Load(options)) => load::run(options),
+        Some(Command::Run(options)) => suites::play_files(options),
+    }
+}
+
+/// Thousands of connections need as many descriptors: takes what the system allows this process and its children.
+fn raise_descriptors() {
+    #[cfg(target_os = "linux")]
+    {
+        use nix::sys::resource::{Resource, getrlimit, setrlimit};
+        if let Ok((_, hard)) = getrlimit(Resource::RLIMIT_NOFILE) {
+            // With the lower limit, runs with many connections say that they could not be opened.
+            let _ = setrlimit(Resource::RLIMIT_NOFILE, hard, hard);
+        }
     }
 }

@@ -242,6 +242,11 @@ impl Mix {
         self.calls.iter().map(|(_, call)| call)
     }
 
+    /// The kinds with their weights.
+    pub fn weighted(&self) -> impl Iterator<Item = (f64, &Call)> {
+        self.calls.iter().map(|(weight, call)| (*weight, call))
+    }
+
     /// Which kind request number `n` is; the same seed gives the same choice.
     pub fn pick(&self, seed: u64, n: u64) -> usize {
         let mut left = Dice::new(seed, [b"mix".as_slice(), &n.to_le_bytes()]).fraction() * self.total;

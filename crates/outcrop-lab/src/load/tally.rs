@@ -132,6 +132,18 @@ impl Counts {
         }
     }
 
+    /// Adds the counts of another run, as far as they judge the generator; its course over time is left out.
+    pub fn join(&mut self, other: &Self) {
+        self.due += other.due;
+        self.complete += other.complete;
+        self.unsent += other.unsent;
+        for (label, (count, example)) in &other.failures {
+            self.failures.entry(label.clone()).or_insert_with(|| (0, example.clone())).0 += count;
+        }
+        // Histograms with the same bounds always add up.
+        let _ = self.lag.add(&other.lag);
+    }
+
     /// Requests that were sent and not completely answered.
     pub fn failed(&self) -> u64 {
         self.failures.values().map(|(count, _)| count).sum()

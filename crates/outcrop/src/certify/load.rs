@@ -18,7 +18,7 @@ use outcrop_lab::load::tally::{Tally, ms_at};
 use tokio_util::sync::CancellationToken;
 
 use self::result::Outcome;
-use super::EX_INTERRUPTED;
+use super::{EX_INTERRUPTED, raise_descriptors};
 use crate::cli::{EX_UNAVAILABLE, EX_USAGE, refuse};
 
 /// How often progress is shown.
@@ -118,6 +118,7 @@ pub(crate) fn run(options: &Options) -> ExitCode {
         Ok(plan) => plan,
         Err(message) => return refuse(&message, EX_USAGE),
     };
+    raise_descriptors();
     let runtime = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
         Ok(runtime) => runtime,
         Err(error) => return refuse(&error, EX_UNAVAILABLE),
