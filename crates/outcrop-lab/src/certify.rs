@@ -8,6 +8,7 @@
 
 pub mod course;
 pub mod evidence;
+pub mod front;
 pub mod gateway;
 pub mod measure;
 pub mod outcome;

@@ -21,7 +21,7 @@ pub(crate) struct Options {
     #[command(subcommand)]
     command: Option<Command>,
     #[command(flatten)]
-    suites: suites::Options,
+    suites: suites::Suites,
 }
 
 #[derive(Debug, Subcommand)]

@@ -48,7 +48,7 @@ pub enum Measure {
     Used,
     /// Refusals for the budget while there was room in `limit_usd`, counted.
     PhantomRefusals,
-    /// Requests that a model answered more than once in full, counted.
+    /// Requests whose answer was made and taken in full more than once, counted.
     DoubleExecutions,
     /// Requests that reached an upstream, per request.
     Attempts,

@@ -2,7 +2,11 @@
 
 mod pairs;
 
-use std::{path::PathBuf, sync::Arc, time::Duration};
+use std::{
+    path::{Path, PathBuf},
+    sync::Arc,
+    time::Duration,
+};
 
 use parking_lot::Mutex;
 use tokio::time::Instant;
@@ -10,6 +14,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::{
     evidence::{Evidence, Happened, Recorder},
+    front::Front,
     gateway::{self, Gateway, GatewayError, Usage},
     scenario::Scenario,
 };
@@ -40,6 +45,8 @@ const RECORDS_WAIT: Duration = Duration::from_millis(300);
 pub enum Subject {
     /// A gateway that is started for each scenario, with upstreams of ours behind it.
     Binary(PathBuf),
+    /// The same, behind a front that breaks it on purpose: the judge is judged with it.
+    Broken(PathBuf, Front),
     /// A gateway elsewhere, of which callers see what they see.
     Address {
         /// Base address.
@@ -75,6 +82,9 @@ pub enum PlayError {
     /// The mix of the direct rounds.
     #[error(transparent)]
     Mix(#[from] MixError),
+    /// The front of a gateway that is broken on purpose.
+    #[error("the front cannot listen: {0}")]
+    Front(#[from] std::io::Error),
     /// It was ended before its time.
     #[error("ended before it was played to its end")]
     Stopped,
@@ -112,26 +122,8 @@ async fn play_through(
     stop: &CancellationToken,
 ) -> Result<Played, PlayError> {
     match subject {
-        Subject::Binary(binary) => {
-            let config = LabConfig { seed: scenario.seed, ..LabConfig::ephemeral() };
-            let lab = Lab::start(config).await?;
-            let configuration = gateway::configuration(&lab, &scenario.gateway)?;
-            let gateway = Gateway::start(binary, configuration).await?;
-            let configuration = gateway.configuration.clone();
-            let stage = Stage {
-                scenario,
-                mix: Arc::clone(&scenario.mix),
-                base: gateway.url.clone(),
-                credential: Credential::None,
-                house: Some((&lab, &gateway)),
-                watch,
-                stop,
-            };
-            let evidence = stage.run().await?;
-            gateway.stop().await;
-            lab.shutdown().await;
-            Ok(Played { evidence, configuration })
-        }
+        Subject::Binary(binary) => at_home(scenario, binary, None, watch, stop).await,
+        Subject::Broken(binary, front) => at_home(scenario, binary, Some(*front), watch, stop).await,
         Subject::Address { url, model, credential } => {
             if !scenario.faults.is_empty() || scenario.paired.is_some() {
                 return Err(PlayError::NeedsLab);
@@ -146,6 +138,37 @@ async fn play_through(
             Ok(Played { evidence: stage.run().await?, configuration: String::new() })
         }
     }
+}
+
+/// Against a gateway of our own, with upstreams of ours behind it.
+async fn at_home(
+    scenario: &Arc<Scenario>,
+    binary: &Path,
+    front: Option<Front>,
+    watch: &dyn Watch,
+    stop: &CancellationToken,
+) -> Result<Played, PlayError> {
+    let config = LabConfig { seed: scenario.seed, ..LabConfig::ephemeral() };
+    let lab = Lab::start(config).await?;
+    let gateway = Gateway::start(binary, gateway::configuration(&lab, &scenario.gateway)?).await?;
+    let standing = match front {
+        Some(front) => Some(front.stand(&gateway.url).await?),
+        None => None,
+    };
+    let stage = Stage {
+        scenario,
+        mix: Arc::clone(&scenario.mix),
+        base: standing.as_ref().map_or(&gateway.url, |standing| &standing.url).clone(),
+        credential: Credential::None,
+        house: Some((&lab, &gateway)),
+        watch,
+        stop,
+    };
+    let evidence = stage.run().await?;
+    let configuration = gateway.configuration.clone();
+    gateway.stop().await;
+    lab.shutdown().await;
+    Ok(Played { evidence, configuration })
 }
 
 /// A scenario about to be played, with everything it is played on.
@@ -230,6 +253,9 @@ impl Stage<'_> {
             for (target, script) in &self.scenario.targets {
                 lab.script(target, script.clone()).await?;
             }
+        }
+        if !self.scenario.warm_up {
+            return Ok(());
         }
         let recorder = Arc::new(Recorder::default());
         let mut driver = self.driver(&self.base, &self.credential, &recorder)?;

@@ -34,6 +34,8 @@ pub struct Scenario {
     pub patience: Duration,
     /// Appended to the configuration that the gateway is started with.
     pub gateway: String,
+    /// Whether some requests open connections and sessions before anything is measured; they spend, too.
+    pub warm_up: bool,
     /// How the upstreams behave from the start.
     pub targets: BTreeMap<String, Script>,
     /// What is asked.

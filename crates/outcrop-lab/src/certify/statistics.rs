@@ -15,7 +15,7 @@ pub(super) fn quantile_margin(sorted: &[f64], at: f64) -> Option<f64> {
     let count = sorted.len() as f64;
     let spread = Z * (count * at * (1.0 - at)).sqrt();
     let value = |rank: f64| quantile(sorted, (rank / count).clamp(0.0, 1.0));
-    Some((value(count * at + spread + 1.0)? - value(count * at - spread)?) / 2.0)
+    Some((value((count * at + spread + 1.0).ceil())? - value((count * at - spread).floor())?) / 2.0)
 }
 
 /// Half the 95 % interval of a share (Wilson 1927), as a share.
@@ -79,7 +79,7 @@ mod tests {
         assert_eq!(quantile(&values, 1.0), Some(100.0));
         assert_eq!(quantile(&values, 0.0), Some(1.0));
         assert_eq!(quantile(&[], 0.5), None);
-        // Ranks 40 and 61 of 100 (exact binomial interval: 40 to 61).
+        // Ranks 40 and 61 of 100, as the exact binomial interval has it.
         assert_eq!(quantile_margin(&values, 0.5), Some(10.5));
     }
 

@@ -175,9 +175,47 @@ fn environment(subject: &Subject) -> BTreeMap<String, String> {
         known.extend(found.map(|found| (name.to_owned(), found)));
     }
     let target = match subject {
+        Subject::Broken(..) => "a gateway that is broken on purpose".to_owned(),
         Subject::Binary(_) => "this binary, started for each scenario, with the lab behind it".to_owned(),
         Subject::Address { url, .. } => url.clone(),
     };
     known.insert("target".to_owned(), target);
     known
+}
+
+#[cfg(test)]
+mod tests {
+    use std::{collections::BTreeSet, time::Duration};
+
+    use super::{SUITES, shipped};
+    use crate::certify::scenario::Profile;
+
+    #[test]
+    fn every_shipped_scenario_is_one_in_every_profile() {
+        for profile in Profile::ALL {
+            let scenarios = shipped(profile, &[]).unwrap();
+            let names: BTreeSet<_> =
+                scenarios.iter().map(|scenario| (scenario.suite.clone(), scenario.name.clone())).collect();
+            assert_eq!(names.len(), scenarios.len(), "names are unique within a suite");
+            let suites: BTreeSet<_> = names.iter().map(|(suite, _)| suite.as_str()).collect();
+            assert_eq!(suites, SUITES.into(), "{profile:?} plays every suite");
+        }
+    }
+
+    #[test]
+    fn profiles_keep_to_their_times() {
+        let length = |profile| -> Duration {
+            shipped(profile, &[]).unwrap().iter().map(super::Scenario::length).sum()
+        };
+        // Starts, last answers and stops take about two seconds more for each scenario.
+        assert!(length(Profile::Quick) < Duration::from_secs(140), "{:?}", length(Profile::Quick));
+        assert!(length(Profile::Standard) < Duration::from_mins(18), "{:?}", length(Profile::Standard));
+        assert!(length(Profile::Endurance) > Duration::from_mins(30), "{:?}", length(Profile::Endurance));
+    }
+
+    #[test]
+    fn one_suite_can_be_chosen() {
+        let cost = shipped(Profile::Quick, &["cost".to_owned()]).unwrap();
+        assert!(!cost.is_empty() && cost.iter().all(|scenario| scenario.suite == "cost"));
+    }
 }

@@ -18,7 +18,7 @@ use crate::cli::{EX_UNAVAILABLE, EX_USAGE, refuse};
 
 /// Options of `outcrop certify` without a further command.
 #[derive(Debug, Args)]
-pub(crate) struct Options {
+pub(crate) struct Suites {
     /// Only these suites; all if none is named.
     #[arg(long = "suite", value_parser = clap::builder::PossibleValuesParser::new(SUITES))]
     suites: Vec<String>,
@@ -68,7 +68,7 @@ enum ProfileName {
     Endurance,
 }
 
-pub(crate) fn certify(options: &Options) -> ExitCode {
+pub(crate) fn certify(options: &Suites) -> ExitCode {
     let profile = options.profile.into();
     match suite::shipped(profile, &options.suites) {
         Ok(scenarios) => run(profile.name(), scenarios, &options.how),

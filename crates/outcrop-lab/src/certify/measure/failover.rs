@@ -13,14 +13,18 @@ const STRETCH_S: f64 = 0.5;
 /// How far back the usual rate of an upstream is looked for, in seconds.
 const USUAL_S: f64 = 2.0;
 
-/// Requests that were answered in full by a model more than once.
+/// Requests whose answer the gateway took in full more than once. One that broke on its way may be asked for again.
 pub(super) fn double_executions(evidence: &Evidence) -> Option<Measured> {
     let mut times: BTreeMap<u64, u32> = BTreeMap::new();
-    for record in evidence.records.iter().filter(|record| record.executed && record.completed) {
+    for record in evidence.records.iter().filter(|record| is_taken(record)) {
         *times.entry(record.tag?).or_default() += 1;
     }
     let doubled = times.values().filter(|times| **times > 1).count();
     (!times.is_empty()).then(|| Measured::counted(doubled as f64, times.len() as u64))
+}
+
+fn is_taken(record: &Record) -> bool {
+    record.executed && record.completed && !record.client_gone
 }
 
 /// Requests that upstreams saw per request that callers sent; what found no connection is not seen.

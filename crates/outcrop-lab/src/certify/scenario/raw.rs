@@ -50,6 +50,8 @@ struct RawScenario {
     endurance: RawScale,
     #[serde(default)]
     gateway: String,
+    #[serde(default = "yes")]
+    warm_up: bool,
     #[serde(default)]
     targets: BTreeMap<String, Script>,
     #[serde(default)]
@@ -195,6 +197,7 @@ impl RawScenario {
             lag_max: seconds("lag_max_ms", self.lag_max_ms.unwrap_or(50.0) / 1_000.0)?,
             patience: seconds("patience_s", self.patience_s.unwrap_or(60.0))?,
             gateway: self.gateway,
+            warm_up: self.warm_up,
             targets: self.targets,
             mix: Arc::new(mix),
             phases,
@@ -361,6 +364,10 @@ fn all_profiles() -> Vec<Profile> {
 
 fn first_seed() -> u64 {
     1
+}
+
+fn yes() -> bool {
+    true
 }
 
 fn one() -> f64 {
