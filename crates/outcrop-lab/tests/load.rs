@@ -105,6 +105,20 @@ async fn a_slow_answer_does_not_hold_up_the_next_request() {
     assert!(ms_at(&counts.latency, 0.0) >= 699.0);
 }
 
+/// The only worker is held up on purpose, as on a machine that is too small.
+#[tokio::test(flavor = "multi_thread", worker_threads = 1)]
+async fn a_generator_that_is_held_up_says_so_and_its_latencies_hold_the_delay() {
+    const STALL: Duration = Duration::from_millis(400);
+    let lab = Lab::start(LabConfig::ephemeral()).await.unwrap();
+    let stalling = tokio_util::task::TaskTracker::new();
+    stalling.spawn(async { std::thread::sleep(STALL) });
+    let counts = fifty(&lab, Api::OpenAi, false, |_| {}).await;
+    let late = counts.lag.value_at_quantile(0.99);
+    assert!(late > 200_000, "{late} us");
+    assert!(counts.void(Duration::from_millis(10)).unwrap().contains("bottleneck"));
+    assert!(counts.latency.max() >= late, "latency counts from when a request was due");
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn what_went_wrong_is_told_apart() {
     let lab = Lab::start(LabConfig::ephemeral()).await.unwrap();
