@@ -95,14 +95,14 @@ async fn every_api_is_asked_and_heard_whole_and_streamed() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_slow_answer_does_not_hold_up_the_next_request() {
     let lab = Lab::start(LabConfig::ephemeral()).await.unwrap();
-    let slow = Script { latency_ms: Some(Spread::Fixed(700.0)), ..Script::default() };
+    let slow = Script { latency_ms: Some(Spread::Fixed(3_000.0)), ..Script::default() };
     lab.script("openai", slow).await.unwrap();
     let counts = fifty(&lab, Api::OpenAi, false, |_| {}).await;
     assert_eq!(counts.complete, 50);
     let arrivals: Vec<u64> = lab.billing().iter().map(|record| record.at_ms).collect();
     let spread = arrivals.iter().max().unwrap() - arrivals.iter().min().unwrap();
-    assert!(spread < 700, "all were sent before the first was answered, within {spread} ms");
-    assert!(ms_at(&counts.latency, 0.0) >= 699.0);
+    assert!(spread < 3_000, "all were sent before the first was answered, within {spread} ms");
+    assert!(ms_at(&counts.latency, 0.0) >= 2_999.0);
 }
 
 /// The only worker is held up on purpose, as on a machine that is too small.
@@ -132,7 +132,9 @@ async fn what_went_wrong_is_told_apart() {
     ] {
         lab.script("openai", Script::faulty([fault])).await.unwrap();
         let counts = fifty(&lab, Api::OpenAi, stream, |setting| {
-            setting.patience = Duration::from_millis(300);
+            if label == "no answer in time" {
+                setting.patience = Duration::from_millis(300);
+            }
         })
         .await;
         assert_eq!(counts.complete, 0, "{label}");
