@@ -20,8 +20,8 @@ use crate::cli::{EX_UNAVAILABLE, EX_USAGE, refuse};
 #[derive(Debug, Args)]
 pub(crate) struct Suites {
     /// Only these suites; all if none is named.
-    #[arg(long = "suite", value_parser = clap::builder::PossibleValuesParser::new(SUITES))]
-    suites: Vec<String>,
+    #[arg(long = "suite", value_name = "SUITE", value_parser = clap::builder::PossibleValuesParser::new(SUITES))]
+    only: Vec<String>,
     /// quick takes 3 minutes at most, standard 20, endurance hours at ten times the load.
     #[arg(long, value_enum, default_value = "quick")]
     profile: ProfileName,
@@ -70,7 +70,7 @@ enum ProfileName {
 
 pub(crate) fn certify(options: &Suites) -> ExitCode {
     let profile = options.profile.into();
-    match suite::shipped(profile, &options.suites) {
+    match suite::shipped(profile, &options.only) {
         Ok(scenarios) => run(profile.name(), scenarios, &options.how),
         Err(error) => refuse(&error, EX_USAGE),
     }
