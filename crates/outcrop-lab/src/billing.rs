@@ -19,6 +19,9 @@ const RECORDS_MAX: usize = 200_000;
 pub struct Record {
     /// The exchange's id, also in the answer's headers.
     pub request_id: String,
+    /// The number that the prompt's directive `[[id=…]]` gave the request, to find it again behind a gateway.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub tag: Option<u64>,
     /// The target.
     pub target: String,
     /// The model as the caller named it.

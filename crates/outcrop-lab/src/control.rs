@@ -6,7 +6,7 @@ use std::{io, net::SocketAddr, sync::Arc, time::Duration};
 
 use axum::{
     Json, Router,
-    extract::{Path, Query, State, rejection::JsonRejection},
+    extract::{Path, Query, State},
     http::StatusCode,
     response::{IntoResponse, Response},
     routing::{get, post},
@@ -92,10 +92,11 @@ async fn read_script(State(lab): Lab, Path(name): Path<String>) -> Result<Json<S
 async fn write_script(
     State(lab): Lab,
     Path(name): Path<String>,
-    script: Result<Json<Script>, JsonRejection>,
+    body: axum::body::Bytes,
 ) -> Result<Json<Script>, Response> {
-    let Json(script) = script.map_err(|rejection| {
-        let error = json!({"error": rejection.body_text()});
+    // Whatever media type it claims: `curl -d` claims a form.
+    let script: Script = serde_json::from_slice(&body).map_err(|error| {
+        let error = json!({"error": error.to_string()});
         (StatusCode::BAD_REQUEST, Json(error)).into_response()
     })?;
     lab.script(&name, script.clone()).await.map_err(IntoResponse::into_response)?;

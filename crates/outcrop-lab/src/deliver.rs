@@ -240,6 +240,7 @@ impl Aftermath {
         let named = |own: String, asked: &str| if own.is_empty() { asked.to_owned() } else { own };
         target.billing().record(Record {
             request_id: self.exchange.request_id.clone(),
+            tag: self.exchange.received.tag(),
             target: target.name().to_owned(),
             model: named(bill.model, &self.subject.model),
             operation: named(bill.operation, &self.subject.operation),

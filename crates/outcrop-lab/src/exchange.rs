@@ -55,6 +55,14 @@ impl Received {
     pub fn header(&self, name: &str) -> Option<&str> {
         self.headers.get(name).and_then(|value| value.to_str().ok())
     }
+
+    /// The number of the last directive `[[id=…]]`, wherever the protocol carries the text.
+    pub fn tag(&self) -> Option<u64> {
+        const OPENING: &[u8] = b"[[id=";
+        let start = self.body.windows(OPENING.len()).rposition(|window| window == OPENING)? + OPENING.len();
+        let digits: Vec<u8> = self.body[start..].iter().copied().take_while(u8::is_ascii_digit).collect();
+        std::str::from_utf8(&digits).ok()?.parse().ok()
+    }
 }
 
 impl Exchange {

@@ -1,7 +1,7 @@
 //! The lab: simulated model services, a real MCP server, and the billing records that judge every claim.
 //!
-//! It shares no code with the gateway on purpose: a common mistake must not hide itself. It is no load generator
-//! and knows nothing of routes, budgets or decisions.
+//! It shares no code with the gateway on purpose: a common mistake must not hide itself. It knows
+//! nothing of how routes, budgets or decisions are made.
 //!
 //! Reading order follows a request: `listen` accepts, `serve` conducts the exchange, the [`exchange::Service`] of the
 //! target makes the contents, `deliver` and `body` carry them (and break them as scripted), [`billing`] remembers.
@@ -31,5 +31,8 @@ pub mod anthropic;
 pub mod bedrock;
 pub mod mcp;
 pub mod openai;
+
+pub mod certify;
+pub mod load;
 
 pub use lab::{Lab, LabConfig, LabError, Listening};

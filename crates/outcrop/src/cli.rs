@@ -8,7 +8,7 @@ use std::process::ExitCode;
 
 use clap::{Args, Parser, Subcommand};
 
-use crate::{budget, check, config, demo, key, lab, serve, stop};
+use crate::{budget, certify, check, config, demo, key, lab, serve, stop};
 
 /// Exit code of bad input (sysexits.h `EX_USAGE`).
 pub const EX_USAGE: u8 = 64;
@@ -35,6 +35,8 @@ enum Command {
     Check(Check),
     /// Run the simulated upstreams alone.
     Lab(lab::Options),
+    /// Prove what is promised: load, latency, cost, failover, measured by callers and upstreams.
+    Certify(certify::Options),
     /// Stop at once: everything, or one key, model, path, tool and so on.
     Stop(stop::Stop),
     /// Take a stop back.
@@ -90,6 +92,7 @@ pub fn run() -> ExitCode {
         }
         Command::Check(options) => with_config(&options.file, |checked| check::run(&checked, options.json)),
         Command::Lab(options) => lab::run(&options),
+        Command::Certify(options) => certify::run(&options),
         Command::Stop(options) => stop::stop(&options),
         Command::Resume(options) => stop::resume(&options),
         Command::Budget(command) => budget::run(&command),

@@ -59,7 +59,7 @@ async fn tell(options: &Options) -> Result<bool, String> {
     let running = Running::start(&checked, None).await.map_err(|error| error.to_string())?;
     let show = Show::start(&lab, &running);
     let tally = Arc::new(Tally::default());
-    let caller = Arc::new(Caller::new(running.data));
+    let caller = Arc::new(Caller::new(running.data)?);
     for scene in story::scenes() {
         show.scene(&scene);
         scene.prepare(&lab).await?;

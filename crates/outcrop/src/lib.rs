@@ -16,6 +16,7 @@ mod admin;
 mod authority;
 mod budget;
 mod budgeting;
+mod certify;
 mod check;
 pub mod cli;
 mod clock;

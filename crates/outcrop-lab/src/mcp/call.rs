@@ -31,6 +31,7 @@ pub(super) struct Call {
     /// The fault drawn for this request.
     pub(super) fault: Option<Fault>,
     request_id: String,
+    tag: Option<u64>,
     at_ms: u64,
     dice: Dice,
 }
@@ -43,6 +44,7 @@ impl Call {
             script: Arc::clone(&exchange.script),
             fault: exchange.fault.clone(),
             request_id: exchange.request_id.clone(),
+            tag: exchange.received.tag(),
             at_ms: exchange.at_ms,
             dice: exchange.dice(),
         }
@@ -57,6 +59,7 @@ impl Call {
     pub(super) fn meter(&self, operation: &str, model: &str, input_tokens: u64) -> Meter {
         let record = Record {
             request_id: self.request_id.clone(),
+            tag: self.tag,
             target: self.target.name().to_owned(),
             model: model.to_owned(),
             operation: operation.to_owned(),

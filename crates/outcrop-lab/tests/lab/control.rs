@@ -13,7 +13,9 @@ mod raw;
 async fn ask(address: SocketAddr, method: Method, path: &str, body: &Value) -> (u16, Value) {
     let text = if body.is_null() { String::new() } else { body.to_string() };
     let answer =
-        raw::send(address, method, path, &[("content-type", "application/json")], text).await.unwrap();
+        raw::send(address, method, path, &[("content-type", "application/x-www-form-urlencoded")], text)
+            .await
+            .unwrap();
     let body = if answer.body.is_empty() { Value::Null } else { answer.json() };
     (answer.status.as_u16(), body)
 }

@@ -4,12 +4,13 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use outcrop_lab::Lab;
+use outcrop_lab::load::call::Api;
 use outcrop_lab::script::Script;
 use serde_json::json;
 use tokio::time::MissedTickBehavior;
 use tokio_util::task::TaskTracker;
 
-use super::caller::{Caller, Dialect, Kind};
+use super::caller::{Caller, Kind};
 use super::show::Show;
 use super::tally::Tally;
 
@@ -84,7 +85,7 @@ impl Scene {
     }
 }
 
-/// What is asked in turn: every operation class, every dialect, whole and streamed.
+/// What is asked in turn: every operation class, every API, whole and streamed.
 fn round() -> Vec<Kind> {
     let operations = [
         "emergency",
@@ -95,14 +96,14 @@ fn round() -> Vec<Kind> {
         "standard",
         "background",
     ];
-    let dialects = [Dialect::OpenAi, Dialect::Anthropic, Dialect::Converse];
+    let apis = [Api::OpenAi, Api::Anthropic, Api::Bedrock];
     let mut kinds = Vec::new();
     for (n, operation) in operations.into_iter().cycle().take(operations.len() * 6).enumerate() {
-        let dialect = dialects[n % dialects.len()];
-        kinds.push(Kind { operation, dialect, stream: n % 2 == 1, model: "sonnet" });
+        let api = apis[n % apis.len()];
+        kinds.push(Kind { operation, api, stream: n % 2 == 1, model: "sonnet" });
     }
-    kinds.push(Kind { operation: "standard", dialect: Dialect::OpenAi, stream: true, model: "mini" });
-    kinds.push(Kind { operation: "standard", dialect: Dialect::Anthropic, stream: true, model: "claude" });
+    kinds.push(Kind { operation: "standard", api: Api::OpenAi, stream: true, model: "mini" });
+    kinds.push(Kind { operation: "standard", api: Api::Anthropic, stream: true, model: "claude" });
     kinds
 }
 

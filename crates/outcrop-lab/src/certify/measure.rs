@@ -1,0 +1,220 @@
+//! From evidence to a number per bar.
+//!
+//! Each measurement is a pure function of the evidence. What could not be observed is no number, and its bar is
+//! missed: a gateway that refuses everything meets nothing.
+
+mod answers;
+mod failover;
+mod impact;
+mod money;
+mod oracle;
+
+use serde::Deserialize;
+
+use super::{
+    evidence::Evidence,
+    outcome::Verdict,
+    scenario::{Asked, Scope},
+    statistics::{quantile, quantile_margin},
+};
+
+/// What can be asked of a scenario.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Measure {
+    /// Completely answered requests, in percent of those that were due.
+    Success,
+    /// Requests answered within `within_ms` (streams: first content), in percent of those that were due.
+    InTime,
+    /// Requests that were not completely answered, counted.
+    Failed,
+    /// Median time to a complete answer, in milliseconds.
+    LatencyP50,
+    /// 99th percentile of it.
+    LatencyP99,
+    /// 99th percentile of the time to the first content of streams, in milliseconds.
+    FirstContentP99,
+    /// 99th percentile of the time to a refusal (402, 429, 503, 504), in milliseconds.
+    RefusalP99,
+    /// Complete answers per second.
+    Throughput,
+    /// Complete answers per second, in percent of the best second.
+    Goodput,
+    /// Most requests in flight at one moment.
+    InFlight,
+    /// What the upstreams billed beyond `limit_usd`, in USD.
+    Overspend,
+    /// What the upstreams billed, in percent of `limit_usd`.
+    Used,
+    /// Refusals for the budget while there was room in `limit_usd`, counted.
+    PhantomRefusals,
+    /// Requests whose answer was made and taken in full more than once, counted.
+    DoubleExecutions,
+    /// Requests that reached an upstream, per request.
+    Attempts,
+    /// Longest time from the end of a fault to the first good answer of its upstream, in seconds.
+    RecoveryMax,
+    /// Median of it.
+    RecoveryP50,
+    /// Longest time from the beginning of a fault until its upstream gets at most half of its former requests, in seconds.
+    DetectionMax,
+    /// First choices within 5 % of the oracle's expected time and money, in percent.
+    Optimal,
+    /// Expected time beyond the oracle's choice, in milliseconds per request.
+    RegretTime,
+    /// Expected cost beyond the oracle's choice, in percent.
+    RegretMoney,
+    /// Median latency through the gateway beyond that of the direct way, in percent.
+    AddedP50,
+    /// 99th percentile through the gateway beyond that of the direct way, in percent.
+    AddedP99,
+    /// Throughput through the gateway short of that of the direct way, in percent.
+    LostThroughput,
+    /// CPU time of the gateway's process per request, in microseconds.
+    CpuPerRequest,
+    /// Most resident memory of the gateway's process, in MiB.
+    Memory,
+    /// Growth of resident memory, in MiB per minute.
+    MemorySlope,
+    /// Growth of open descriptors, per minute.
+    DescriptorSlope,
+}
+
+/// A measured number.
+#[derive(Debug, Clone, Copy, PartialEq)]
+struct Measured {
+    value: f64,
+    samples: u64,
+    margin: Option<f64>,
+}
+
+impl Measure {
+    /// The unit of its number.
+    pub fn unit(self) -> &'static str {
+        match self {
+            Self::Success
+            | Self::InTime
+            | Self::Goodput
+            | Self::Used
+            | Self::Optimal
+            | Self::RegretMoney
+            | Self::AddedP50
+            | Self::AddedP99
+            | Self::LostThroughput => "%",
+            Self::LatencyP50
+            | Self::LatencyP99
+            | Self::FirstContentP99
+            | Self::RefusalP99
+            | Self::RegretTime => "ms",
+            Self::Throughput => "answers/s",
+            Self::Failed | Self::PhantomRefusals | Self::DoubleExecutions | Self::InFlight => "requests",
+            Self::Overspend => "USD",
+            Self::Attempts => "attempts/request",
+            Self::RecoveryMax | Self::RecoveryP50 | Self::DetectionMax => "s",
+            Self::CpuPerRequest => "us",
+            Self::Memory => "MiB",
+            Self::MemorySlope => "MiB/min",
+            Self::DescriptorSlope => "descriptors/min",
+        }
+    }
+
+    /// The key of the number that it needs beside its bar, if any.
+    pub fn parameter(self) -> Option<&'static str> {
+        match self {
+            Self::InTime => Some("within_ms"),
+            Self::Overspend | Self::Used | Self::PhantomRefusals => Some("limit_usd"),
+            _ => None,
+        }
+    }
+
+    /// Whether it can only be measured in a paired scenario.
+    pub fn needs_pairs(self) -> bool {
+        matches!(self, Self::AddedP50 | Self::AddedP99 | Self::LostThroughput)
+    }
+
+    /// Whether callers see it alone, so that a gateway elsewhere can be measured.
+    pub fn is_seen_by_callers(self) -> bool {
+        matches!(
+            self,
+            Self::Success
+                | Self::InTime
+                | Self::Failed
+                | Self::LatencyP50
+                | Self::LatencyP99
+                | Self::FirstContentP99
+                | Self::RefusalP99
+                | Self::Throughput
+                | Self::Goodput
+                | Self::InFlight
+        )
+    }
+
+    fn of(self, evidence: &Evidence, scope: &Scope, parameter: f64) -> Option<Measured> {
+        match self {
+            Self::Success => answers::success(evidence, scope),
+            Self::InTime => answers::in_time(evidence, scope, parameter),
+            Self::Failed => answers::failed(evidence, scope),
+            Self::LatencyP50 => answers::latency(evidence, scope, 0.50),
+            Self::LatencyP99 => answers::latency(evidence, scope, 0.99),
+            Self::FirstContentP99 => answers::first_content(evidence, scope),
+            Self::RefusalP99 => answers::refusal(evidence, scope),
+            Self::Throughput => answers::throughput(evidence, scope),
+            Self::Goodput => answers::goodput(evidence, scope),
+            Self::InFlight => answers::in_flight(evidence, scope),
+            Self::Overspend => money::overspend(evidence, parameter),
+            Self::Used => money::used(evidence, parameter),
+            Self::PhantomRefusals => money::phantom_refusals(evidence, parameter),
+            Self::DoubleExecutions => failover::double_executions(evidence),
+            Self::Attempts => failover::attempts(evidence, scope),
+            Self::RecoveryMax => failover::recovery(evidence, 1.0),
+            Self::RecoveryP50 => failover::recovery(evidence, 0.5),
+            Self::DetectionMax => failover::detection(evidence),
+            Self::Optimal => oracle::optimal(evidence, scope),
+            Self::RegretTime => oracle::regret_time(evidence, scope),
+            Self::RegretMoney => oracle::regret_money(evidence, scope),
+            Self::AddedP50 => impact::added(evidence, 0.50),
+            Self::AddedP99 => impact::added(evidence, 0.99),
+            Self::LostThroughput => impact::lost_throughput(evidence),
+            Self::CpuPerRequest => impact::cpu_per_request(evidence),
+            Self::Memory => impact::memory(evidence),
+            Self::MemorySlope => impact::memory_slope(evidence),
+            Self::DescriptorSlope => impact::descriptor_slope(evidence),
+        }
+    }
+}
+
+/// Holds one bar against the evidence. What could not be measured misses its bar with no sample.
+pub fn verdict(evidence: &Evidence, asked: &Asked) -> Verdict {
+    let found = asked.measure.of(evidence, &asked.scope, asked.parameter);
+    let found = found.filter(|found| found.value.is_finite());
+    let unit = asked.measure.unit();
+    match found {
+        Some(Measured { value, samples, margin }) => {
+            let verdict = Verdict::new(&asked.promise, asked.bar, value, unit, samples);
+            margin.map_or(verdict.clone(), |margin| verdict.with_margin(margin))
+        }
+        None => Verdict { passed: false, ..Verdict::new(&asked.promise, asked.bar, 0.0, unit, 0) },
+    }
+}
+
+/// The times between faults' ends and their upstreams' first good answers, in seconds, for plots.
+pub fn recoveries(evidence: &Evidence) -> Vec<f64> {
+    failover::recoveries(evidence)
+}
+
+/// A quantile with its margin; `None` without values.
+fn at_quantile(mut values: Vec<f64>, at: f64) -> Option<Measured> {
+    values.sort_unstable_by(f64::total_cmp);
+    let value = quantile(&values, at)?;
+    Some(Measured { value, samples: values.len() as u64, margin: quantile_margin(&values, at) })
+}
+
+impl Measured {
+    /// A number that was counted out.
+    fn counted(value: f64, samples: u64) -> Self {
+        Self { value, samples, margin: None }
+    }
+}
+
+#[cfg(test)]
+mod tests;

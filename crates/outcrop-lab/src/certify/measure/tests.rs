@@ -1,0 +1,161 @@
+use std::{sync::Arc, time::Duration};
+
+use super::{Measure, verdict};
+use crate::{
+    billing::Record,
+    certify::{
+        evidence::{Evidence, Happened},
+        outcome::{Bar, Verdict},
+        scenario::{Asked, Profile, Scope, parse},
+    },
+    load::{
+        client::{Ending, Route},
+        drive::Sample,
+        tally::Counts,
+    },
+    script::Script,
+};
+
+const SCENARIO: &str = r#"
+name = "s"
+suite = "s"
+title = "t"
+[targets.fra]
+latency_ms = { fixed = 100 }
+[targets.dub]
+latency_ms = { fixed = 40 }
+[[mix]]
+api = "openai"
+model = "sonnet"
+operation = "infrastructure"
+[[phase]]
+name = "p"
+seconds = 10
+rate = 1
+"#;
+
+fn sample(n: u64, due_s: f64, ending: Ending) -> Sample {
+    Sample {
+        n,
+        phase: 0,
+        call: 0,
+        due: Duration::from_secs_f64(due_s),
+        lag: Duration::ZERO,
+        latency: Duration::from_millis(50),
+        first: None,
+        ending: Some(ending),
+        route: Route { attempts: 1, ..Route::default() },
+    }
+}
+
+#[allow(clippy::cast_sign_loss, reason = "nothing here is negative")]
+fn record(tag: u64, target: &str, at_s: f64, usd: f64) -> Record {
+    let empty = r#"{"request_id":"r","target":"","model":"m","operation":"converse","stream":false,"input_tokens":1,
+        "output_tokens":1,"cache_read_tokens":0,"cache_write_tokens":0,"cost_nusd":0,"executed":true,"completed":true,
+        "client_gone":false,"at_ms":0}"#;
+    Record {
+        tag: Some(tag),
+        target: target.to_owned(),
+        cost_nusd: (usd * 1e9) as u64,
+        at_ms: 1_000_000 + (at_s * 1_000.0) as u64,
+        ..serde_json::from_str(empty).unwrap()
+    }
+}
+
+fn evidence(samples: Vec<Sample>, records: Vec<Record>, faults: Vec<Happened>) -> Evidence {
+    Evidence {
+        scenario: Arc::new(parse("s.toml", SCENARIO, Profile::Quick).unwrap()),
+        samples,
+        direct: Vec::new(),
+        records,
+        origin_ms: 1_000_000,
+        usage: Vec::new(),
+        faults,
+        counts: Counts::default(),
+    }
+}
+
+fn measured(evidence: &Evidence, measure: Measure, parameter: f64) -> Verdict {
+    let (promise, bar, scope) = ("p".to_owned(), Bar::AtMost(0.0), Scope::default());
+    verdict(evidence, &Asked { promise, measure, bar, parameter, scope })
+}
+
+fn value(evidence: &Evidence, measure: Measure, parameter: f64) -> f64 {
+    measured(evidence, measure, parameter).measured
+}
+
+fn down(target: &str, at_s: f64, until_s: f64) -> Happened {
+    let (target, label) = (target.to_owned(), "down".to_owned());
+    Happened { target, label, script: Script::down(), at_s, until_s: Some(until_s) }
+}
+
+#[test]
+fn what_could_not_be_observed_meets_no_bar() {
+    let nothing = evidence(Vec::new(), Vec::new(), Vec::new());
+    for measure in
+        [Measure::Success, Measure::Failed, Measure::LatencyP99, Measure::Overspend, Measure::Optimal]
+    {
+        let verdict = measured(&nothing, measure, 1.0);
+        assert!(!verdict.passed && verdict.samples == 0, "{measure:?} {verdict:?}");
+    }
+}
+
+#[test]
+fn overspend_is_the_bill_beyond_the_limit() {
+    let records = vec![record(0, "fra", 0.0, 0.7), record(1, "dub", 1.0, 0.5)];
+    let evidence = evidence(vec![sample(0, 0.0, Ending::Complete)], records, Vec::new());
+    assert!((value(&evidence, Measure::Overspend, 1.0) - 0.2).abs() < 1e-9);
+    assert!(value(&evidence, Measure::Overspend, 1.2).abs() < 1e-9);
+    assert!((value(&evidence, Measure::Used, 2.4) - 50.0).abs() < 1e-9);
+}
+
+#[test]
+fn a_refusal_is_a_phantom_only_while_there_was_room() {
+    let refused = |n, at| sample(n, at, Ending::Refused(402, String::new()));
+    let records = vec![record(0, "fra", 0.0, 0.5), record(1, "fra", 3.0, 0.45)];
+    let samples = vec![refused(2, 1.0), refused(3, 5.0)];
+    assert!(
+        (value(&evidence(samples, records, Vec::new()), Measure::PhantomRefusals, 1.0) - 1.0).abs() < 1e-9
+    );
+}
+
+#[test]
+fn recovery_counts_from_healing_to_the_first_good_answer() {
+    let records = vec![record(0, "fra", 1.0, 0.0), record(1, "dub", 4.5, 0.0), record(2, "fra", 6.5, 0.0)];
+    let found = evidence(Vec::new(), records, vec![down("fra", 2.0, 4.0)]);
+    assert!((value(&found, Measure::RecoveryMax, 0.0) - 2.5).abs() < 1e-6);
+    let never = vec![record(0, "fra", 1.0, 0.0), record(1, "dub", 9.0, 0.0)];
+    let found = evidence(Vec::new(), never, vec![down("fra", 2.0, 4.0)]);
+    assert!((value(&found, Measure::RecoveryMax, 0.0) - 5.0).abs() < 1e-6, "not before the end");
+}
+
+#[test]
+fn an_answer_taken_twice_is_a_double_execution_and_one_that_broke_is_none() {
+    let broken = Record { client_gone: true, ..record(1, "fra", 1.0, 0.0) };
+    let records =
+        vec![record(0, "fra", 0.0, 0.0), record(0, "dub", 0.1, 0.0), broken, record(1, "dub", 1.1, 0.0)];
+    let found = evidence(Vec::new(), records, Vec::new());
+    assert!((value(&found, Measure::DoubleExecutions, 0.0) - 1.0).abs() < 1e-9);
+}
+
+#[test]
+fn the_oracle_knows_the_faster_region_and_the_fault() {
+    let samples = vec![
+        sample(0, 1.0, Ending::Complete),
+        sample(1, 1.5, Ending::Complete),
+        sample(2, 3.0, Ending::Complete),
+        // Two attempts, of which the upstreams saw one: the first found a closed port.
+        Sample { route: Route { attempts: 2, ..Route::default() }, ..sample(3, 3.5, Ending::Complete) },
+    ];
+    let records = vec![
+        record(0, "dub", 1.0, 0.0),
+        record(1, "fra", 1.5, 0.0),
+        record(2, "fra", 3.0, 0.0),
+        record(3, "fra", 3.6, 0.0),
+    ];
+    let found = evidence(samples, records, vec![down("dub", 2.0, 4.0)]);
+    let verdict = measured(&found, Measure::Optimal, 0.0);
+    assert_eq!((verdict.measured, verdict.samples), (50.0, 4));
+    // 60 ms too long in one of the three whose choice was seen.
+    assert!((value(&found, Measure::RegretTime, 0.0) - 20.0).abs() < 1e-9);
+}

@@ -1,0 +1,34 @@
+//! The scenarios that ship, embedded: `scenarios/` at the repository's root.
+
+/// The suites, in the order they are played.
+pub const SUITES: [&str; 7] = ["load", "latency", "efficiency", "cost", "failover", "impact", "security"];
+
+macro_rules! files {
+    ($($name:literal),* $(,)?) => {
+        &[$(($name, include_str!(concat!("../../../../../scenarios/", $name)))),*]
+    };
+}
+
+/// File names and texts, in the order they are played.
+pub(super) const FILES: &[(&str, &str)] = files![
+    "load-baseline.toml",
+    "load-ramp.toml",
+    "load-step.toml",
+    "load-spike.toml",
+    "load-concurrent.toml",
+    "load-knee.toml",
+    "load-endurance.toml",
+    "latency-classes.toml",
+    "latency-faults.toml",
+    "efficiency-regions.toml",
+    "efficiency-faults.toml",
+    "cost-limit.toml",
+    "cost-failover.toml",
+    "failover-regions.toml",
+    "failover-mcp.toml",
+    "failover-streams.toml",
+    "failover-flapping.toml",
+    "failover-outage.toml",
+    "impact-direct.toml",
+    "security.toml",
+];

@@ -1,0 +1,57 @@
+//! `outcrop certify`: what is promised, held against what callers and upstreams saw; and the load generator alone.
+//!
+//! Only the command line lives here; generator, scenarios and verdicts are the lab's (`outcrop_lab::{load, certify}`),
+//! which knows nothing of the gateway.
+
+mod load;
+mod show;
+mod suites;
+
+use std::process::ExitCode;
+
+use clap::{Args, Subcommand};
+
+/// Exit code of a run that was ended by Ctrl-C (128 + SIGINT).
+const EX_INTERRUPTED: u8 = 130;
+
+/// Options of `outcrop certify`.
+#[derive(Debug, Args)]
+#[command(args_conflicts_with_subcommands = true)]
+pub(crate) struct Options {
+    #[command(subcommand)]
+    command: Option<Command>,
+    #[command(flatten)]
+    suites: suites::Suites,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Send load at a fixed rate of arrivals to any compatible address, and measure what comes back.
+    ///
+    /// Latency counts from the moment a request was due, so a slow target cannot hide its queue. Exit codes: 0 every
+    /// request was answered completely; 1 some were not, or the run is void because the generator itself was too slow; 64
+    /// bad input; 69 nothing answers there; 130 ended by Ctrl-C, with a partial result.
+    Load(load::Options),
+    /// Play scenario files of your own.
+    Run(suites::Run),
+}
+
+pub(crate) fn run(options: &Options) -> ExitCode {
+    match &options.command {
+        None => suites::certify(&options.suites),
+        Some(Command::Load(options)) => load::run(options),
+        Some(Command::Run(options)) => suites::play_files(options),
+    }
+}
+
+/// Thousands of connections need as many descriptors: takes what the system allows this process and its children.
+fn raise_descriptors() {
+    #[cfg(target_os = "linux")]
+    {
+        use nix::sys::resource::{Resource, getrlimit, setrlimit};
+        if let Ok((_, hard)) = getrlimit(Resource::RLIMIT_NOFILE) {
+            // With the lower limit, runs with many connections say that they could not be opened.
+            let _ = setrlimit(Resource::RLIMIT_NOFILE, hard, hard);
+        }
+    }
+}
