@@ -36,7 +36,7 @@ struct Open {
     payer: Arc<Payer>,
     quote: Quote,
     reserved: Reserved,
-    attempt: String,
+    attempt: Arc<str>,
     entry: Entry,
     parcel: Arc<Parcel>,
 }
@@ -149,9 +149,10 @@ impl Reservation {
         reserved: Reserved,
         id: &AttemptId,
     ) -> Self {
-        let attempt = id.to_string();
+        let attempt: Arc<str> = id.to_string().into();
         let entry = entry(&quote, &reserved, id);
-        let worst = reserved.settled(&attempt, EntryState::Suspense, entry.clone(), &Amounts::default());
+        let worst =
+            reserved.settled(Arc::clone(&attempt), EntryState::Suspense, entry.clone(), &Amounts::default());
         let parcel = Arc::new(Parcel {
             gateway: Arc::clone(gateway),
             whose: quote.whose.clone(),
@@ -260,7 +261,7 @@ impl Open {
             tracing::warn!(%attempt, cost_nusd, bound_nusd, "overshoot: an attempt cost more than was reserved");
         }
         payer.count();
-        let settled = reserved.settled(&attempt, EntryState::Posted, entry, &actual);
+        let settled = reserved.settled(attempt, EntryState::Posted, entry, &actual);
         gateway.ledger().settle(&reserved, settled);
         gateway.keeper.wake();
         cost
@@ -280,7 +281,7 @@ impl Open {
         }
         let Self { gateway, payer, reserved, attempt, entry, .. } = *self;
         payer.count();
-        let settled = reserved.settled(&attempt, EntryState::Suspense, entry, &Amounts::default());
+        let settled = reserved.settled(attempt, EntryState::Suspense, entry, &Amounts::default());
         gateway.ledger().settle(&reserved, settled);
         gateway.keeper.wake();
     }
@@ -322,7 +323,7 @@ fn in_full(usage: &Usage, quote: &Quote, seen_bytes: u64) -> Usage {
 fn entry(quote: &Quote, reserved: &Reserved, id: &AttemptId) -> Entry {
     let whose = quote.whose.clone();
     Entry {
-        request_id: id.request.to_string(),
+        request_id: id.request.as_str().into(),
         at_ms: reserved.at_ms,
         org: whose.org,
         team: whose.team,
