@@ -16,12 +16,13 @@ use outcrop_policy::Attribution;
 use outcrop_policy::ledger::{
     Amounts, Claim, Entry, EntryState, Exceeded, Reserved, Settled, Shortage, Shortfall, Why,
 };
+use outcrop_policy::stops::automatic::Observation;
 use outcrop_store::dispatch::Slot;
 use outcrop_upstream::Dispatch;
 use parking_lot::Mutex;
 use tokio::time::{Instant, timeout_at};
 
-use crate::clock::unix_now;
+use crate::clock::{unix_ms, unix_now};
 use crate::gateway::Gateway;
 use crate::payer::{Payer, Quote};
 
@@ -264,6 +265,7 @@ impl Open {
         let settled = reserved.settled(attempt, EntryState::Posted, entry, &actual);
         gateway.ledger().settle(&reserved, settled);
         gateway.keeper.wake();
+        gateway.stops.observe(&quote.whose, spent(cost.0), unix_ms());
         cost
     }
 
@@ -279,11 +281,12 @@ impl Open {
         if !self.parcel.sent.load(Ordering::Acquire) {
             return self.void();
         }
-        let Self { gateway, payer, reserved, attempt, entry, .. } = *self;
+        let Self { gateway, payer, quote, reserved, attempt, entry, .. } = *self;
         payer.count();
         let settled = reserved.settled(attempt, EntryState::Suspense, entry, &Amounts::default());
         gateway.ledger().settle(&reserved, settled);
         gateway.keeper.wake();
+        gateway.stops.observe(&quote.whose, spent(quote.amounts.nusd), unix_ms());
     }
 }
 
@@ -311,6 +314,11 @@ impl Parcel {
         self.sent.store(true, Ordering::Release);
         Ok(())
     }
+}
+
+/// What the automatic stops are to know of an attempt's end, however its exchange ends.
+fn spent(cost_nusd: i64) -> Observation {
+    Observation { failed: None, cost_nusd }
 }
 
 /// The usage with what the upstream did not report taken for the most it can have been.
