@@ -3,7 +3,7 @@
 use std::{collections::BTreeMap, sync::Arc};
 
 use futures_util::future::join_all;
-use outcrop_lab::script::{Fault, FaultKind, Script};
+use outcrop_lab::script::{Fault, FaultKind, Script, Spread};
 use outcrop_policy::ledger::{Entry, EntryState};
 use outcrop_store::journal::{ANSWER_ROWS_MAX, EntryFilter};
 use serde_json::json;
@@ -149,6 +149,9 @@ async fn round(house: &House, count: usize) -> (usize, Option<(i64, i64)>) {
 async fn many_at_once_use_money_up_and_not_beyond() {
     const LIMIT: i64 = 10_000_000;
     let house = house_with("0.01 USD", "").await;
+    // All of a round are under way at once: what keeps them within the limit is what they reserved.
+    let slow = Script { latency_ms: Some(Spread::Fixed(300.0)), ..Script::default() };
+    house.lab.script(target("oai"), slow).await.unwrap();
     let mut rounds = 0;
     loop {
         let before = billed_nusd(&house);
