@@ -132,7 +132,7 @@ async fn round(house: &House, count: usize) -> (usize, Option<(i64, i64)>) {
     let ask = async |n: usize| {
         barrier.wait().await;
         let body = json!({"model": "on-oai", "max_tokens": 500, "stream": n.is_multiple_of(2),
-            "messages": [{"role": "user", "content": "[[tokens=300]]"}]});
+            "messages": [{"role": "user", "content": "[[tokens=500]]"}]});
         house.post("/v1/chat/completions", &[], &body).await
     };
     let answers = join_all((0..count).map(&ask)).await;
