@@ -154,7 +154,7 @@ impl Ledger {
     }
 
     /// Takes the allocator's answer. Gives back the attempts whose settlement is durable now.
-    pub fn answered(&self, answer: &Answer, now: Now) -> Vec<String> {
+    pub fn answered(&self, answer: &Answer, now: Now) -> Vec<Arc<str>> {
         self.leases.lock().answered(answer, now)
     }
 

@@ -263,11 +263,16 @@ impl Scope {
     /// The scope with every star replaced by the request's value, as it is written.
     pub fn instance(&self, whose: &Attribution) -> String {
         let mut text = String::new();
-        self.write(&mut text, |condition| match &condition.value {
+        self.write_instance(whose, &mut text);
+        text
+    }
+
+    /// `instance`, into text that is there already.
+    pub(crate) fn write_instance(&self, whose: &Attribution, text: &mut String) {
+        self.write(text, |condition| match &condition.value {
             Some(value) => Some(value),
             None => Some(whose.of(condition.facet)),
         });
-        text
     }
 
     fn write<'a>(&'a self, text: &mut String, value: impl Fn(&'a Condition) -> Option<&'a str>) {

@@ -43,7 +43,7 @@ impl Reference {
             EntryState::Suspense => &mut self.suspense,
         };
         for line in &settled.lines {
-            *book.entry(line.account.clone()).or_default() += line.amount;
+            *book.entry(AccountKey::clone(&line.account)).or_default() += line.amount;
         }
     }
 }
@@ -140,7 +140,7 @@ impl Life {
         let sent = self.random.random_bool(0.9);
         let replica = &mut self.replicas[at];
         if sent {
-            let worst = reserved.settled(&attempt, EntryState::Suspense, Entry::default(), &reserved.bound);
+            let worst = reserved.settled(&*attempt, EntryState::Suspense, Entry::default(), &reserved.bound);
             replica.sent.insert(attempt.clone(), worst);
         }
         replica.held.push((attempt, reserved, sent));
@@ -160,7 +160,7 @@ impl Life {
         let state = if unknown { EntryState::Suspense } else { EntryState::Posted };
         let nusd = self.random.random_range(0..=reserved.bound.nusd);
         let settled =
-            reserved.settled(&attempt, state, Entry::default(), &Amounts { nusd, ..reserved.bound });
+            reserved.settled(&*attempt, state, Entry::default(), &Amounts { nusd, ..reserved.bound });
         replica.sent.insert(attempt, settled.clone());
         self.reference.end(&settled);
         replica.ledger.settle(&reserved, settled);
@@ -175,7 +175,7 @@ impl Life {
             return;
         }
         for durable in replica.ledger.answered(&applied.answer, self.now) {
-            replica.sent.remove(&durable);
+            replica.sent.remove(&*durable);
         }
     }
 
@@ -186,7 +186,7 @@ impl Life {
         let settled: Vec<Settled> = std::mem::take(&mut replica.sent).into_values().collect();
         // What had ended is in the reference already; what was under way is in suspense from here on.
         for (attempt, reserved, _) in replica.held.drain(..).filter(|(_, _, sent)| *sent) {
-            let worst = reserved.settled(&attempt, EntryState::Suspense, Entry::default(), &reserved.bound);
+            let worst = reserved.settled(&*attempt, EntryState::Suspense, Entry::default(), &reserved.bound);
             self.reference.end(&worst);
         }
         replica.beginnings += 1;

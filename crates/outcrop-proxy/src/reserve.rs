@@ -16,12 +16,13 @@ use outcrop_policy::Attribution;
 use outcrop_policy::ledger::{
     Amounts, Claim, Entry, EntryState, Exceeded, Reserved, Settled, Shortage, Shortfall, Why,
 };
+use outcrop_policy::stops::automatic::Observation;
 use outcrop_store::dispatch::Slot;
 use outcrop_upstream::Dispatch;
 use parking_lot::Mutex;
 use tokio::time::{Instant, timeout_at};
 
-use crate::clock::unix_now;
+use crate::clock::{unix_ms, unix_now};
 use crate::gateway::Gateway;
 use crate::payer::{Payer, Quote};
 
@@ -36,7 +37,7 @@ struct Open {
     payer: Arc<Payer>,
     quote: Quote,
     reserved: Reserved,
-    attempt: String,
+    attempt: Arc<str>,
     entry: Entry,
     parcel: Arc<Parcel>,
 }
@@ -149,9 +150,10 @@ impl Reservation {
         reserved: Reserved,
         id: &AttemptId,
     ) -> Self {
-        let attempt = id.to_string();
+        let attempt: Arc<str> = id.to_string().into();
         let entry = entry(&quote, &reserved, id);
-        let worst = reserved.settled(&attempt, EntryState::Suspense, entry.clone(), &Amounts::default());
+        let worst =
+            reserved.settled(Arc::clone(&attempt), EntryState::Suspense, entry.clone(), &Amounts::default());
         let parcel = Arc::new(Parcel {
             gateway: Arc::clone(gateway),
             whose: quote.whose.clone(),
@@ -260,9 +262,10 @@ impl Open {
             tracing::warn!(%attempt, cost_nusd, bound_nusd, "overshoot: an attempt cost more than was reserved");
         }
         payer.count();
-        let settled = reserved.settled(&attempt, EntryState::Posted, entry, &actual);
+        let settled = reserved.settled(attempt, EntryState::Posted, entry, &actual);
         gateway.ledger().settle(&reserved, settled);
         gateway.keeper.wake();
+        gateway.stops.observe(&quote.whose, spent(cost.0), unix_ms());
         cost
     }
 
@@ -278,11 +281,12 @@ impl Open {
         if !self.parcel.sent.load(Ordering::Acquire) {
             return self.void();
         }
-        let Self { gateway, payer, reserved, attempt, entry, .. } = *self;
+        let Self { gateway, payer, quote, reserved, attempt, entry, .. } = *self;
         payer.count();
-        let settled = reserved.settled(&attempt, EntryState::Suspense, entry, &Amounts::default());
+        let settled = reserved.settled(attempt, EntryState::Suspense, entry, &Amounts::default());
         gateway.ledger().settle(&reserved, settled);
         gateway.keeper.wake();
+        gateway.stops.observe(&quote.whose, spent(quote.amounts.nusd), unix_ms());
     }
 }
 
@@ -312,6 +316,11 @@ impl Parcel {
     }
 }
 
+/// What the automatic stops are to know of an attempt's end, however its exchange ends.
+fn spent(cost_nusd: i64) -> Observation {
+    Observation { failed: None, cost_nusd }
+}
+
 /// The usage with what the upstream did not report taken for the most it can have been.
 fn in_full(usage: &Usage, quote: &Quote, seen_bytes: u64) -> Usage {
     let output = usage.output.unwrap_or_else(|| seen_bytes.min(quote.bounds.output_total()));
@@ -322,7 +331,7 @@ fn in_full(usage: &Usage, quote: &Quote, seen_bytes: u64) -> Usage {
 fn entry(quote: &Quote, reserved: &Reserved, id: &AttemptId) -> Entry {
     let whose = quote.whose.clone();
     Entry {
-        request_id: id.request.to_string(),
+        request_id: id.request.as_str().into(),
         at_ms: reserved.at_ms,
         org: whose.org,
         team: whose.team,

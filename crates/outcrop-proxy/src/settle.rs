@@ -292,12 +292,13 @@ impl Record {
     /// What the automatic stops are to know of it.
     fn tell_triggers(&mut self, ending: &Ending<'_>) {
         let Some(whose) = self.whose.take() else { return };
-        let (failed, cost) = match ending {
-            Ending::Complete { cost, .. } => (Some(false), *cost),
-            Ending::Partial { failure, .. } | Ending::Failed(failure) => (speaks_of_service(failure), None),
-            Ending::CallerGone => (None, None),
+        let failed = match ending {
+            Ending::Complete { .. } => Some(false),
+            Ending::Partial { failure, .. } | Ending::Failed(failure) => speaks_of_service(failure),
+            Ending::CallerGone => None,
         };
-        let seen = Observation { failed, cost_nusd: cost.map_or(0, |cost| cost.0) };
+        // What it cost is told with each attempt's end, which may come later.
+        let seen = Observation { failed, cost_nusd: 0 };
         self.gateway.stops.observe(&whose.at(&self.path, None), seen, unix_ms());
     }
 

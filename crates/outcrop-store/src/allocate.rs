@@ -195,7 +195,7 @@ async fn others(session: &Session<'_>, replica: &str) -> Result<Vec<Arc<str>>, S
 /// Takes back all leases of a replica, and journals what its dispatch log says.
 async fn take_back(session: &Session<'_>, replica: &Arc<str>, log: &Recovered<'_>) -> Result<(), StoreError> {
     let lines = log.settled.iter().flat_map(|settled| settled.lines.iter().map(|line| &line.account));
-    let mut keys: BTreeSet<AccountKey> = lines.cloned().collect();
+    let mut keys: BTreeSet<AccountKey> = lines.map(|key| AccountKey::clone(key)).collect();
     let mut held = Rows::default();
     rows::load_of(session, replica, &mut held).await?;
     keys.extend(held.accounts.into_keys());
@@ -246,16 +246,16 @@ pub(crate) async fn resolve(
 ) -> Result<JournalEntry, StoreError> {
     let name = format!("correction:{}", correction.attempt);
     let suspended = suspended(session, &correction.attempt).await?;
-    rows::lock(session, suspended.lines.iter().map(|line| &line.account)).await?;
+    rows::lock(session, suspended.lines.iter().map(|line| &*line.account)).await?;
     // Whoever came first has marked it by the time the accounts are locked.
     if let Some(made) = journal::entry(session, &name).await? {
         return same(made, &correction.actual);
     }
     let mut before = Rows::default();
-    rows::load(session, suspended.lines.iter().map(|line| &line.account), &mut before).await?;
+    rows::load(session, suspended.lines.iter().map(|line| &*line.account), &mut before).await?;
     let mut after = before.clone();
     let mut posted = after.resolve(&suspended, &correction.actual);
-    posted.attempt = name;
+    posted.attempt = name.into();
     posted.entry.estimated = false;
     let tokens = |count: i64| u64::try_from(count).ok();
     let (input, output) = (tokens(correction.actual.input_tokens), tokens(correction.actual.output_tokens));

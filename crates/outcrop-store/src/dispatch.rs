@@ -1,7 +1,8 @@
 //! The dispatch log: what was sent and is not yet journalled, one slot per attempt in flight.
 //!
-//! A slot is written to the page cache right before the first byte of an attempt leaves, and cleared
-//! once the journal holds the attempt. The page cache survives the end of the process however it ends,
+//! A slot is written to the page cache right before the first byte of an attempt leaves, and free again
+//! once the journal holds the attempt: then its record may stay until the next one overwrites it or
+//! `tidy` wipes it, because the journal takes an attempt once. The page cache survives the end of the process however it ends,
 //! so nothing here waits for a disk. It does not survive the machine: after another boot the log may be
 //! incomplete, and whoever recovers is told so.
 //!
@@ -21,10 +22,8 @@ use crate::{StoreError, machine};
 
 mod file;
 
-use file::{HEADER_BYTES, Header, RECORD_HEAD_BYTES};
+use file::{Header, RECORD_HEAD_BYTES, Room};
 
-/// Size of one slot. The file has holes: what is never written takes no room.
-pub const SLOT_BYTES: usize = 16 * 1024;
 /// Most slots of a log.
 pub const SLOTS_MAX: usize = 1 << 20;
 
@@ -37,16 +36,19 @@ pub struct DispatchLog {
     header: Header,
     // Held for a few moves in memory, never while something is written.
     slots: Mutex<Slots>,
-    // Buffers to write from, at most one per writer that ever ran at once.
-    buffers: Mutex<Vec<Vec<u8>>>,
 }
 
 #[derive(Debug)]
 struct Slots {
-    free: BTreeSet<u32>,
+    // Both are stacks: what was written last is written next, while it is near.
+    free: Vec<u32>,
+    // Free as well, and if something stands there the journal has it.
+    stale: Vec<u32>,
     places: Vec<Place>,
     // Attempts that are written, until the journal has them.
     written: HashMap<Arc<str>, Slot>,
+    // Buffers to write from, at most one per writer that ever ran at once.
+    buffers: Vec<Vec<u8>>,
 }
 
 #[derive(Debug, Clone, Default)]
@@ -54,6 +56,8 @@ struct Place {
     // Changes whenever it is taken or given back, so that an old hold on it is known for what it is.
     taken: u32,
     is_held: bool,
+    // Whether something may stand in its long place.
+    is_long: bool,
     attempt: Option<Arc<str>>,
 }
 
@@ -128,10 +132,15 @@ impl DispatchLog {
 
     fn new(file: Option<File>, header: Header, slots: usize, held: &BTreeSet<u32>) -> Self {
         let count = u32::try_from(slots.clamp(1, SLOTS_MAX)).unwrap_or(u32::MAX);
-        let free = (0..count).filter(|index| !held.contains(index)).collect();
-        let slots = Slots { free, places: vec![Place::default(); count as usize], written: HashMap::new() };
+        let slots = Slots {
+            free: (0..count).rev().filter(|index| !held.contains(index)).collect(),
+            stale: Vec::new(),
+            places: vec![Place::default(); count as usize],
+            written: HashMap::new(),
+            buffers: Vec::new(),
+        };
         let replica = Arc::from(&*header.replica);
-        Self { file, replica, header, slots: Mutex::new(slots), buffers: Mutex::default() }
+        Self { file, replica, header, slots: Mutex::new(slots) }
     }
 
     /// Id of the replica whose log it is.
@@ -147,7 +156,8 @@ impl DispatchLog {
         if let Some(file) = &self.file {
             file::begin(file, &self.header, count)?;
         }
-        slots.free = (0..count).collect();
+        slots.free = (0..count).rev().collect();
+        slots.stale.clear();
         slots.places.fill(Place::default());
         slots.written.clear();
         Ok(())
@@ -156,7 +166,7 @@ impl DispatchLog {
     /// A free slot; `None` when as many attempts are in flight as there are slots.
     pub fn take(&self) -> Option<Slot> {
         let mut slots = self.slots.lock();
-        let index = slots.free.pop_first()?;
+        let index = slots.vacant()?;
         let place = slots.places.get_mut(index as usize)?;
         place.taken = place.taken.wrapping_add(1);
         place.is_held = true;
@@ -166,52 +176,63 @@ impl DispatchLog {
     /// Notes that an attempt is about to be sent, as it stands if nothing more is heard of it. When this
     /// returns `Ok` its first byte may leave.
     pub fn write(&self, slot: &Slot, settled: &Settled) -> Result<(), DispatchError> {
-        let mut buffer = self.buffers.lock().pop().unwrap_or_default();
-        let outcome = self.write_from(&mut buffer, *slot, settled);
-        self.buffers.lock().push(buffer);
-        outcome
-    }
-
-    fn write_from(&self, buffer: &mut Vec<u8>, slot: Slot, settled: &Settled) -> Result<(), DispatchError> {
-        if !self.slots.lock().holds(slot) {
-            return Err(DispatchError::NotHeld);
-        }
-        if let Some(file) = &self.file {
-            encode(buffer, settled)?;
-            let written = file.write_all_at(buffer, offset(slot.index));
-            // Also when it failed: some of it may be there.
-            self.slots.lock().note(slot, &settled.attempt);
-            written?;
-            return Ok(());
-        }
-        self.slots.lock().note(slot, &settled.attempt);
-        Ok(())
+        let mut buffer = {
+            let mut slots = self.slots.lock();
+            if !slots.holds(*slot) {
+                return Err(DispatchError::NotHeld);
+            }
+            slots.buffers.pop().unwrap_or_default()
+        };
+        let encoded = if self.file.is_some() { encode(&mut buffer, settled) } else { Ok(Room::Short) };
+        let written = match (&encoded, &self.file) {
+            (Ok(room), Some(file)) => file.write_all_at(&buffer, room.offset(slot.index)),
+            _ => Ok(()),
+        };
+        let mut slots = self.slots.lock();
+        slots.buffers.push(buffer);
+        // Also when the write failed: some of it may be there.
+        slots.note(*slot, &settled.attempt, encoded?);
+        Ok(written?)
     }
 
     /// Gives a slot back whose attempt was provably never sent. One that is not held any more stays as
     /// it is.
     pub fn clear(&self, slot: Slot) {
         let Some(was_written) = self.slots.lock().withdraw(slot) else { return };
-        // What cannot be wiped is never used again: it would count after a crash.
-        if !was_written || self.wipe(slot.index) {
-            self.slots.lock().free.insert(slot.index);
+        if !was_written {
+            self.slots.lock().stale.push(slot.index);
+        } else if self.wipe(slot.index) {
+            self.slots.lock().free.push(slot.index);
         }
+        // What cannot be wiped is never used again: it would count after a crash.
     }
 
     /// Gives the slots of attempts back that the journal holds.
-    pub fn durable(&self, attempts: &[String]) {
+    pub fn durable(&self, attempts: &[Arc<str>]) {
         for attempt in attempts {
-            let slot = {
-                let mut slots = self.slots.lock();
-                let slot = slots.written.get(attempt.as_str()).copied();
-                slot.filter(|slot| slots.withdraw(*slot).is_some())
-            };
-            let Some(slot) = slot else { continue };
-            // One that cannot be wiped is known by the journal, so it does no harm; the next record in
-            // its place overwrites it.
-            self.wipe(slot.index);
-            self.slots.lock().free.insert(slot.index);
+            // Not over all of them: whoever wants a slot waits for one at most.
+            let mut slots = self.slots.lock();
+            let slot = slots.written.get(attempt).copied();
+            if let Some(slot) = slot.filter(|slot| slots.withdraw(*slot).is_some()) {
+                slots.stale.push(slot.index);
+            }
         }
+    }
+
+    /// Wipes records of attempts that the journal holds, at most so many: it forgets them one day, and
+    /// then they must not count again. `false` when more are left.
+    pub fn tidy(&self, most: usize) -> bool {
+        for _ in 0..most {
+            let Some(index) = self.slots.lock().stale.pop() else { return true };
+            let is_wiped = self.wipe(index);
+            let mut slots = self.slots.lock();
+            if !is_wiped {
+                slots.stale.push(index);
+                return false;
+            }
+            slots.free.push(index);
+        }
+        self.slots.lock().stale.is_empty()
     }
 
     /// Attempts that are noted and not yet durable elsewhere.
@@ -220,24 +241,33 @@ impl DispatchLog {
     }
 
     fn wipe(&self, index: u32) -> bool {
-        self.file
-            .as_ref()
-            .is_none_or(|file| file.write_all_at(&[0; RECORD_HEAD_BYTES], offset(index)).is_ok())
+        let Some(file) = &self.file else { return true };
+        let empty = |room: Room| file.write_all_at(&[0; RECORD_HEAD_BYTES], room.offset(index)).is_ok();
+        let is_long = self.slots.lock().places.get(index as usize).is_some_and(|place| place.is_long);
+        let is_wiped = empty(Room::Short) && (!is_long || empty(Room::Long));
+        if let Some(place) = self.slots.lock().places.get_mut(index as usize).filter(|_| is_wiped) {
+            place.is_long = false;
+        }
+        is_wiped
     }
 }
 
 impl Slots {
+    fn vacant(&mut self) -> Option<u32> {
+        self.stale.pop().or_else(|| self.free.pop())
+    }
+
     fn holds(&self, slot: Slot) -> bool {
         self.places.get(slot.index as usize).is_some_and(|place| place.is_held && place.taken == slot.taken)
     }
 
-    fn note(&mut self, slot: Slot, attempt: &str) {
-        let attempt: Arc<str> = attempt.into();
+    fn note(&mut self, slot: Slot, attempt: &Arc<str>, room: Room) {
         let Some(place) = self.places.get_mut(slot.index as usize) else { return };
-        if let Some(before) = place.attempt.replace(Arc::clone(&attempt)) {
+        place.is_long |= room == Room::Long;
+        if let Some(before) = place.attempt.replace(Arc::clone(attempt)) {
             self.written.remove(&before);
         }
-        self.written.insert(attempt, slot);
+        self.written.insert(Arc::clone(attempt), slot);
     }
 
     /// Ends the hold on a slot, so that it can be wiped; whether it was written. `None` when it is not
@@ -256,25 +286,19 @@ impl Slots {
     }
 }
 
-fn offset(index: u32) -> u64 {
-    HEADER_BYTES + u64::from(index) * SLOT_BYTES as u64
-}
-
-/// A record: its length, its checksum, itself.
-fn encode(buffer: &mut Vec<u8>, settled: &Settled) -> Result<(), DispatchError> {
+/// A record: its length, its checksum, itself. Gives back which place holds it.
+fn encode(buffer: &mut Vec<u8>, settled: &Settled) -> Result<Room, DispatchError> {
     buffer.clear();
     buffer.write_all(&[0; RECORD_HEAD_BYTES])?;
     let mut written = postcard::to_extend(settled, std::mem::take(buffer)).map_err(io::Error::other)?;
     std::mem::swap(buffer, &mut written);
-    if buffer.len() > SLOT_BYTES {
-        return Err(DispatchError::TooLong(buffer.len()));
-    }
+    let room = Room::of(buffer.len()).ok_or(DispatchError::TooLong(buffer.len()))?;
     let (head, body) = buffer.split_at_mut(RECORD_HEAD_BYTES);
     let length = u32::try_from(body.len()).unwrap_or(u32::MAX);
     let (length_at, sum_at) = head.split_at_mut(4);
     length_at.copy_from_slice(&length.to_le_bytes());
     sum_at.copy_from_slice(&crc32fast::hash(body).to_le_bytes());
-    Ok(())
+    Ok(room)
 }
 
 fn lock(file: &File, path: &Path) -> Result<(), StoreError> {

@@ -123,10 +123,10 @@ const PACE: &str = "INSERT INTO pace (budget, scope, slot_ms, posted, suspense) 
 pub(crate) async fn known(
     session: &Session<'_>,
     attempts: impl Iterator<Item = &str>,
-) -> Result<Vec<String>, StoreError> {
+) -> Result<Vec<Arc<str>>, StoreError> {
     let sets = attempts.map(|attempt| vec![Value::from(attempt)]).collect();
     let rows = session.query_each("SELECT attempt FROM entry WHERE attempt = $1", sets).await?;
-    rows.into_iter().map(|mut row| row.text().map(|attempt| attempt.to_string())).collect()
+    rows.into_iter().map(|mut row| row.text()).collect()
 }
 
 /// Adds entries, and what they say of the pace.
@@ -349,7 +349,7 @@ fn values(settled: &Settled, correction: Option<&Correction>) -> Result<Values, 
 }
 
 fn read(row: &mut Row) -> Result<JournalEntry, StoreError> {
-    let attempt = row.text()?.to_string();
+    let attempt = row.text()?;
     let state = match &*row.text()? {
         "posted" => EntryState::Posted,
         "suspense" => EntryState::Suspense,
@@ -371,7 +371,7 @@ fn read(row: &mut Row) -> Result<JournalEntry, StoreError> {
 fn read_entry(row: &mut Row) -> Result<Entry, StoreError> {
     Ok(Entry {
         at_ms: row.int()?,
-        request_id: row.text()?.to_string(),
+        request_id: row.text()?,
         org: row.text()?,
         team: row.text()?,
         key: row.text()?,

@@ -37,6 +37,8 @@ const LAST_TRIES: usize = 10;
 const BEATS_PER_PRUNING: u32 = 60;
 /// Crossings that a slow listener may be behind.
 const CROSSINGS_BEHIND_MAX: usize = 1024;
+/// Records of the dispatch log that are wiped after a heartbeat at most.
+const TIDIED_PER_BEAT: usize = 256;
 
 /// What a keeper needs to know.
 #[derive(Debug, Clone)]
@@ -188,9 +190,11 @@ impl Shared {
             self.tell(is_beat).await;
             if is_beat {
                 until_pruning = self.prune(until_pruning).await;
+                self.log.tidy(TIDIED_PER_BEAT);
             }
         }
         self.end().await;
+        self.log.tidy(usize::MAX);
         self.ended.cancel();
     }
 

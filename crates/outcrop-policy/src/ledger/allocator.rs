@@ -127,7 +127,7 @@ pub struct Rows {
     /// Accounts that are touched, and for rolling windows the buckets beside them.
     pub accounts: BTreeMap<AccountKey, AccountRow>,
     /// Ids of attempts that the journal already holds.
-    pub known: BTreeSet<String>,
+    pub known: BTreeSet<Arc<str>>,
 }
 
 /// What one replica says, and how many share the limits.
@@ -143,7 +143,7 @@ impl Rows {
     /// Accounts a report touches. An engine loads these, and the buckets beside those that have a
     /// reach, before `apply`.
     pub fn touched(report: &Report) -> BTreeSet<&AccountKey> {
-        let settled = report.settled.iter().flat_map(|settled| settled.lines.iter().map(|l| &l.account));
+        let settled = report.settled.iter().flat_map(|settled| settled.lines.iter().map(|l| &*l.account));
         report.accounts.iter().map(|account| &account.key).chain(settled).collect()
     }
 
@@ -187,7 +187,7 @@ impl Rows {
                 }
             }
         }
-        self.known.extend(stranded.iter().map(|settled| settled.attempt.clone()));
+        self.known.extend(stranded.iter().map(|settled| Arc::clone(&settled.attempt)));
         entries.extend(stranded);
         entries
     }
@@ -232,7 +232,7 @@ impl Rows {
 
     /// Journals an attempt once; `false` when it was there already.
     fn journal(&mut self, settled: &Settled) -> bool {
-        if !self.known.insert(settled.attempt.clone()) {
+        if !self.known.insert(Arc::clone(&settled.attempt)) {
             return false;
         }
         for line in &settled.lines {
@@ -334,7 +334,7 @@ pub struct Applied {
 impl Settled {
     /// What an account bears of it, out of one pool.
     fn borne(&self, key: &AccountKey, pool: Pool) -> i64 {
-        let of = self.lines.iter().filter(|line| line.account == *key && line.pool == pool);
+        let of = self.lines.iter().filter(|line| *line.account == *key && line.pool == pool);
         of.map(|line| line.amount).fold(0, i64::saturating_add)
     }
 }
@@ -381,6 +381,6 @@ fn strand(row: &mut AccountRow, pool: Pool, amount: i64, log: &Recovered<'_>) ->
     let attempt =
         format!("stranded:{}:{}:{}:{}:{pool:?}", log.beginning, key.budget, key.scope, key.start_ms);
     let entry = Entry { at_ms: log.now_ms, estimated: true, ..Entry::default() };
-    let line = super::protocol::Line { account: key.clone(), pool, amount };
-    Settled { attempt, state: EntryState::Suspense, entry, lines: smallvec::smallvec![line] }
+    let line = super::protocol::Line { account: Arc::new(key.clone()), pool, amount };
+    Settled { attempt: attempt.into(), state: EntryState::Suspense, entry, lines: smallvec::smallvec![line] }
 }

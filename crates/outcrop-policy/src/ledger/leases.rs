@@ -18,8 +18,10 @@ use super::reservation::{Part, Reserved, Shortfall, Why};
 use super::{AccountView, Claim, Totals};
 use crate::Attribution;
 use account::Account;
+use current::Current;
 
 mod account;
+mod current;
 
 /// Most accounts that are open at once here.
 const ACCOUNTS_MAX: usize = 100_000;
@@ -31,9 +33,11 @@ const EXHAUSTED_FOR: Duration = Duration::from_millis(100);
 #[derive(Debug)]
 pub(super) struct Leases {
     budgets: Vec<Budget>,
-    accounts: HashMap<u64, Account>,
+    accounts: HashMap<u64, Account, foldhash::fast::RandomState>,
     by_key: HashMap<Arc<AccountKey>, u64>,
     next: u64,
+    // Room to write a concrete scope in.
+    text: String,
     // Settled and not yet in a report. Bounded by the slots of the dispatch log, one per attempt.
     outbox: VecDeque<Settled>,
     // The report that was not answered yet: it is sent again as it is.
@@ -50,16 +54,13 @@ pub(super) struct Leases {
 #[derive(Debug)]
 struct Budget {
     spec: Arc<BudgetSpec>,
-    // Open account by concrete scope, in the window of its last use.
-    current: HashMap<Arc<str>, u64>,
-    // The concrete scope, where no star has to be replaced.
-    fixed: Option<Arc<str>>,
+    current: Current,
 }
 
 impl Budget {
     fn new(spec: BudgetSpec) -> Self {
-        let fixed = (!spec.scope.has_star()).then(|| spec.scope.to_string().into());
-        Self { spec: Arc::new(spec), current: HashMap::new(), fixed }
+        let current = Current::of(&spec.scope);
+        Self { spec: Arc::new(spec), current }
     }
 }
 
@@ -67,9 +68,10 @@ impl Leases {
     pub(super) fn new(budgets: Vec<BudgetSpec>, clock: LedgerClock, concurrency_max: usize) -> Self {
         Self {
             budgets: budgets.into_iter().map(Budget::new).collect(),
-            accounts: HashMap::new(),
+            accounts: HashMap::default(),
             by_key: HashMap::new(),
             next: 0,
+            text: String::new(),
             outbox: VecDeque::new(),
             open: None,
             sequence: 0,
@@ -86,16 +88,17 @@ impl Leases {
         let mut before = std::mem::take(&mut self.budgets);
         for spec in specs {
             let kept = before.iter().position(|budget| budget.spec.id == spec.id);
-            let current = kept.map(|at| before.swap_remove(at).current).unwrap_or_default();
-            for id in current.values() {
-                if let Some(account) = self.accounts.get_mut(id) {
+            let current = kept.map(|at| before.swap_remove(at).current);
+            for id in current.iter().flat_map(Current::ids) {
+                if let Some(account) = self.accounts.get_mut(&id) {
                     account.limit_is(&spec);
                 }
             }
-            self.budgets.push(Budget { current, ..Budget::new(spec) });
+            let budget = Budget::new(spec);
+            self.budgets.push(Budget { current: current.unwrap_or(budget.current), ..budget });
         }
-        for id in before.iter().flat_map(|budget| budget.current.values()) {
-            if let Some(account) = self.accounts.get_mut(id) {
+        for id in before.iter().flat_map(|budget| budget.current.ids()) {
+            if let Some(account) = self.accounts.get_mut(&id) {
                 account.retire();
             }
         }
@@ -108,7 +111,7 @@ impl Leases {
         }
         let now_ms = self.clock.tick(now);
         let ids = self.open_all(claim.whose, now_ms, now.mono)?;
-        let mut parts: SmallVec<[Part; 4]> = SmallVec::new();
+        let mut parts: SmallVec<[Part; ACCOUNTS_PER_REQUEST_MAX]> = SmallVec::new();
         let mut waits = false;
         for id in &ids {
             let Some(account) = self.accounts.get_mut(id) else { continue };
@@ -126,7 +129,12 @@ impl Leases {
         Ok(self.hold(parts, claim, now_ms))
     }
 
-    fn hold(&mut self, parts: SmallVec<[Part; 4]>, claim: &Claim<'_>, at_ms: i64) -> Reserved {
+    fn hold(
+        &mut self,
+        parts: SmallVec<[Part; ACCOUNTS_PER_REQUEST_MAX]>,
+        claim: &Claim<'_>,
+        at_ms: i64,
+    ) -> Reserved {
         let mut remaining_nusd: Option<i64> = None;
         for part in &parts {
             let Some(account) = self.accounts.get_mut(&part.account) else { continue };
@@ -190,9 +198,10 @@ impl Leases {
     }
 
     pub(super) fn level(&self, whose: &Attribution) -> Level {
+        let mut text = String::new();
         let levels = self.matching(whose).filter(|budget| budget.spec.hard).filter_map(|budget| {
-            let account = self.accounts.get(budget.current.get(&*instance(budget, whose))?)?;
-            Some(account.level())
+            let id = budget.current.get(&budget.spec.scope, whose, &mut text)?;
+            Some(self.accounts.get(&id)?.level())
         });
         levels.max().unwrap_or_default()
     }
@@ -214,16 +223,15 @@ impl Leases {
         whose: &Attribution,
         now_ms: i64,
         mono: Duration,
-    ) -> Result<SmallVec<[u64; 4]>, Shortfall> {
+    ) -> Result<SmallVec<[u64; ACCOUNTS_PER_REQUEST_MAX]>, Shortfall> {
         let mut ids = SmallVec::new();
         for at in 0..self.budgets.len() {
             let Some(budget) = self.budgets.get(at).filter(|b| b.spec.scope.matches(whose)) else { continue };
-            let scope = instance(budget, whose);
-            let open = budget.current.get(&*scope).copied();
+            let open = budget.current.get(&budget.spec.scope, whose, &mut self.text);
             let fits = |id: &u64| self.accounts.get(id).is_some_and(|account| account.holds(now_ms));
             let id = match open.filter(fits) {
                 Some(id) => id,
-                None => self.open(at, scope, now_ms, mono)?,
+                None => self.open(at, budget.current.instance(&budget.spec.scope, whose), now_ms, mono)?,
             };
             if ids.len() == ACCOUNTS_PER_REQUEST_MAX {
                 return Err(Shortfall::TooManyAccounts);
@@ -290,7 +298,7 @@ impl Leases {
 
     fn close_idle(&mut self, now_ms: i64, mono: Duration) {
         for budget in &mut self.budgets {
-            budget.current.retain(|_, id| match self.accounts.get_mut(id) {
+            budget.current.retain(|id| match self.accounts.get_mut(&id) {
                 Some(account) if account.is_over(now_ms) || account.is_idle(mono, IDLE_MAX) => {
                     account.retire();
                     false
@@ -301,7 +309,7 @@ impl Leases {
         }
     }
 
-    pub(super) fn answered(&mut self, answer: &Answer, now: Now) -> Vec<String> {
+    pub(super) fn answered(&mut self, answer: &Answer, now: Now) -> Vec<Arc<str>> {
         let Some(open) = self.open.take_if(|open| open.sequence == answer.sequence) else {
             return Vec::new();
         };
@@ -309,7 +317,7 @@ impl Leases {
         for said in &answer.accounts {
             self.hear(said, &open, now.mono);
         }
-        open.settled.iter().map(|settled| settled.attempt.clone()).collect()
+        open.settled.iter().map(|settled| Arc::clone(&settled.attempt)).collect()
     }
 
     fn hear(&mut self, said: &AccountAnswer, open: &Report, mono: Duration) {
@@ -349,13 +357,6 @@ impl Leases {
 
     pub(super) fn confirm_clock(&mut self, now: Now) {
         self.clock.confirm(now);
-    }
-}
-
-fn instance(budget: &Budget, whose: &Attribution) -> Arc<str> {
-    match &budget.fixed {
-        Some(fixed) => Arc::clone(fixed),
-        None => budget.spec.scope.instance(whose).into(),
     }
 }
 

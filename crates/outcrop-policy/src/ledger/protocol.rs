@@ -105,7 +105,7 @@ pub enum EntryState {
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
 pub struct Entry {
     /// Id of the exchange.
-    pub request_id: String,
+    pub request_id: Arc<str>,
     /// Ledger time of the admission, in milliseconds since the epoch.
     pub at_ms: i64,
     /// Organisation, team, key, end user, run.
@@ -146,7 +146,7 @@ pub struct Entry {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Line {
     /// Which account.
-    pub account: AccountKey,
+    pub account: Arc<AccountKey>,
     /// From which lease it was reserved.
     pub pool: Pool,
     /// Posted or suspended, in units of the account's dimension.
@@ -157,13 +157,13 @@ pub struct Line {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Settled {
     /// Id of the attempt: used once.
-    pub attempt: String,
+    pub attempt: Arc<str>,
     /// How.
     pub state: EntryState,
     /// What the journal keeps.
     pub entry: Entry,
     /// Who bears it.
-    pub lines: SmallVec<[Line; 4]>,
+    pub lines: SmallVec<[Line; ACCOUNTS_PER_REQUEST_MAX]>,
 }
 
 /// One report of a replica: everything since the last one, to be taken whole or not at all.

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use smallvec::SmallVec;
 
 use super::budget::{Amounts, Dimension, Shortage};
-use super::protocol::{AccountKey, Entry, EntryState, Line, Pool, Settled, Terms};
+use super::protocol::{ACCOUNTS_PER_REQUEST_MAX, AccountKey, Entry, EntryState, Line, Pool, Settled, Terms};
 
 /// One account's part in a reservation.
 #[derive(Debug, Clone)]
@@ -23,7 +23,7 @@ pub(super) struct Part {
 #[derive(Debug)]
 #[must_use]
 pub struct Reserved {
-    pub(super) parts: SmallVec<[Part; 4]>,
+    pub(super) parts: SmallVec<[Part; ACCOUNTS_PER_REQUEST_MAX]>,
     /// What is held.
     pub bound: Amounts,
     /// Ledger time of the admission, in milliseconds since the epoch.
@@ -35,16 +35,22 @@ pub struct Reserved {
 impl Reserved {
     /// How the attempt stands in the journal: with what it cost, or in suspense with its upper bound.
     /// The latter is also what the dispatch log holds before the first byte leaves.
-    pub fn settled(&self, attempt: &str, state: EntryState, entry: Entry, actual: &Amounts) -> Settled {
+    pub fn settled(
+        &self,
+        attempt: impl Into<Arc<str>>,
+        state: EntryState,
+        entry: Entry,
+        actual: &Amounts,
+    ) -> Settled {
         let line = |part: &Part| Line {
-            account: AccountKey::clone(&part.key),
+            account: Arc::clone(&part.key),
             pool: part.pool,
             amount: match state {
                 EntryState::Posted => actual.of(part.dimension),
                 EntryState::Suspense => part.amount,
             },
         };
-        Settled { attempt: attempt.to_owned(), state, entry, lines: self.parts.iter().map(line).collect() }
+        Settled { attempt: attempt.into(), state, entry, lines: self.parts.iter().map(line).collect() }
     }
 }
 

@@ -1,4 +1,9 @@
 //! The bytes of the dispatch log: a header, then slots of a fixed size.
+//!
+//! Most records are short, and what is written often should lie close together: so each slot has a short
+//! place, and a long one for the record that does not fit there. Slots come in groups, first the short
+//! places of a group, then its long ones, so that where a slot lies does not depend on how many there
+//! are. What is never written takes no room.
 
 use std::fs::File;
 use std::io;
@@ -6,7 +11,7 @@ use std::os::unix::fs::FileExt;
 
 use outcrop_policy::ledger::Settled;
 
-use super::{SLOT_BYTES, SLOTS_MAX, offset};
+use super::SLOTS_MAX;
 
 /// Room for the header.
 pub(super) const HEADER_BYTES: u64 = 4096;
@@ -14,7 +19,46 @@ pub(super) const HEADER_BYTES: u64 = 4096;
 /// is an empty slot.
 pub(super) const RECORD_HEAD_BYTES: usize = 8;
 
-const FORMAT: &str = "outcrop dispatch log 2";
+/// The places of a slot.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Room {
+    Short,
+    Long,
+}
+
+/// Bytes of a short place.
+const SHORT_BYTES: usize = 1024;
+/// Bytes of a long place, and so of the largest record.
+pub(super) const LONG_BYTES: usize = 16 * 1024;
+/// Slots of a group: their short places are four pages.
+const GROUP: u64 = 16;
+const GROUP_BYTES: u64 = GROUP * (SHORT_BYTES + LONG_BYTES) as u64;
+
+impl Room {
+    /// The smallest that holds a record of so many bytes.
+    pub(super) fn of(bytes: usize) -> Option<Self> {
+        [Self::Short, Self::Long].into_iter().find(|room| bytes <= room.bytes())
+    }
+
+    fn bytes(self) -> usize {
+        match self {
+            Self::Short => SHORT_BYTES,
+            Self::Long => LONG_BYTES,
+        }
+    }
+
+    /// Where the place of a slot begins.
+    pub(super) fn offset(self, index: u32) -> u64 {
+        let (group, nth) = (u64::from(index) / GROUP, u64::from(index) % GROUP);
+        let before = match self {
+            Self::Short => 0,
+            Self::Long => GROUP * SHORT_BYTES as u64,
+        };
+        HEADER_BYTES + group * GROUP_BYTES + before + nth * self.bytes() as u64
+    }
+}
+
+const FORMAT: &str = "outcrop dispatch log 3";
 
 /// What stands in front.
 #[derive(Debug, Clone)]
@@ -38,14 +82,16 @@ pub(super) fn read(file: &File, slots: usize) -> io::Result<Found> {
     let fresh = || Header { replica: uuid::Uuid::now_v7().to_string(), boot: String::new() };
     let header = if length == 0 { None } else { read_header(file)? };
     // A log that has shrunk is still read to its end.
-    let found = length.saturating_sub(HEADER_BYTES).div_ceil(SLOT_BYTES as u64);
+    let found = length.saturating_sub(HEADER_BYTES).div_ceil(GROUP_BYTES) * GROUP;
     let count = u32::try_from(found.max(slots as u64).min(SLOTS_MAX as u64)).unwrap_or(u32::MAX);
     let (mut settled, mut all_known) = (Vec::new(), true);
-    for index in (0..count).take_while(|index| offset(*index) < length) {
-        match read_record(file, index)? {
-            Record::None => {}
-            Record::Of(record) => settled.push((index, *record)),
-            Record::Foreign => all_known = false,
+    for index in 0..count {
+        for room in [Room::Short, Room::Long] {
+            match read_record(file, index, room)? {
+                Record::None => {}
+                Record::Of(record) => settled.push((index, *record)),
+                Record::Foreign => all_known = false,
+            }
         }
     }
     Ok(match header {
@@ -58,7 +104,7 @@ pub(super) fn read(file: &File, slots: usize) -> io::Result<Found> {
 /// the former one may be taken for part of it, so the header comes last.
 pub(super) fn begin(file: &File, header: &Header, slots: u32) -> io::Result<()> {
     file.set_len(HEADER_BYTES)?;
-    file.set_len(offset(slots))?;
+    file.set_len(HEADER_BYTES + u64::from(slots).div_ceil(GROUP) * GROUP_BYTES)?;
     let text = format!("{FORMAT}\n{}\n{}\n", header.replica, header.boot);
     let sum = crc32fast::hash(text.as_bytes());
     let mut block = format!("{text}{sum:08x}\n").into_bytes();
@@ -97,19 +143,20 @@ enum Record {
     Foreign,
 }
 
-fn read_record(file: &File, index: u32) -> io::Result<Record> {
+fn read_record(file: &File, index: u32, room: Room) -> io::Result<Record> {
+    let at = room.offset(index);
     let mut head = [0; RECORD_HEAD_BYTES];
-    if file.read_at(&mut head, offset(index))? < RECORD_HEAD_BYTES {
+    if file.read_at(&mut head, at)? < RECORD_HEAD_BYTES {
         return Ok(Record::None);
     }
     let [l0, l1, l2, l3, s0, s1, s2, s3] = head;
     let (length, sum) = (u32::from_le_bytes([l0, l1, l2, l3]), u32::from_le_bytes([s0, s1, s2, s3]));
     let length = length as usize;
-    if length == 0 || length > SLOT_BYTES - RECORD_HEAD_BYTES {
+    if length == 0 || length > room.bytes() - RECORD_HEAD_BYTES {
         return Ok(Record::None);
     }
     let mut body = vec![0; length];
-    let read = file.read_at(&mut body, offset(index) + RECORD_HEAD_BYTES as u64)?;
+    let read = file.read_at(&mut body, at + RECORD_HEAD_BYTES as u64)?;
     if read < length || crc32fast::hash(&body) != sum {
         return Ok(Record::None);
     }

@@ -57,7 +57,7 @@ async fn spend(folder: &Path, round: u64) {
         };
         let attempt = format!("{round}/{n}");
         let entry = Entry { at_ms: reserved.at_ms, bound_nusd: bound, cost_nusd: bound, ..Entry::default() };
-        let stands = reserved.settled(&attempt, EntryState::Suspense, entry.clone(), &Amounts::default());
+        let stands = reserved.settled(&*attempt, EntryState::Suspense, entry.clone(), &Amounts::default());
         println!("noting {attempt} {bound}");
         keeper.dispatch().write(&slot, &stands).unwrap();
         if dice.below(10) == 0 {
@@ -79,7 +79,7 @@ fn end_oldest(keeper: &Keeper, held: &mut VecDeque<(Reserved, String, Entry, i64
     let Some((reserved, attempt, mut entry, cost)) = held.pop_front() else { return };
     entry.cost_nusd = cost;
     let actual = Amounts { nusd: cost, ..Amounts::default() };
-    keeper.ledger().settle(&reserved, reserved.settled(&attempt, EntryState::Posted, entry, &actual));
+    keeper.ledger().settle(&reserved, reserved.settled(&*attempt, EntryState::Posted, entry, &actual));
 }
 
 /// Lines of the child: the first number for each attempt under each word.

@@ -49,7 +49,7 @@ impl Replica {
                         let entry = outcrop_policy::ledger::Entry { cost_nusd: 1, ..Default::default() };
                         let actual = outcrop_policy::ledger::Amounts { nusd: 1, ..Default::default() };
                         let attempt = format!("{name} {got}");
-                        let settled = reserved.settled(&attempt, EntryState::Posted, entry, &actual);
+                        let settled = reserved.settled(&*attempt, EntryState::Posted, entry, &actual);
                         keeper.ledger().settle(&reserved, settled);
                     }
                 }

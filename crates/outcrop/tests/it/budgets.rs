@@ -16,6 +16,7 @@ use tokio::sync::Barrier;
 
 use crate::{
     api::{APIS, Api},
+    budgets_exact::entries_are_the_bill,
     client::{self, Answer},
     house::{House, PATHS, Setup, eventually, target, within},
 };
@@ -27,7 +28,7 @@ const SOAK_CALLERS: u64 = 32;
 /// No budget of these tests is larger.
 pub(crate) const PLENTY: &str = "[[budget]]\nscope = \"all\"\nlimit = \"1000000 USD\"\ncarve_out = \"0%\"\n";
 
-async fn house_with(limit: &str, more: &str) -> House {
+pub(crate) async fn house_with(limit: &str, more: &str) -> House {
     House::set_up(Setup {
         limits: "inflight_max = 4000\ninflight_min = 4000".to_owned(),
         more: format!(
@@ -47,7 +48,7 @@ fn billed(house: &House) -> billing::Totals {
     all
 }
 
-fn billed_nusd(house: &House) -> i64 {
+pub(crate) fn billed_nusd(house: &House) -> i64 {
     i64::try_from(billed(house).cost_nusd).unwrap()
 }
 
@@ -133,8 +134,8 @@ async fn money_is_used_up_to_the_last_request_that_fits() {
     }
 }
 
-/// The dollars that follow some words, in nano-dollars.
-fn dollars_before(text: &str, words: &str) -> i64 {
+/// The dollars that follow some words in a refusal, in nano-dollars.
+pub(crate) fn dollars_before(text: &str, words: &str) -> i64 {
     let (_, rest) = text.split_once(words).unwrap_or_else(|| panic!("no `{words}` in {text}"));
     let (whole, part) = rest.split_once(" USD").unwrap().0.split_once('.').unwrap();
     whole.parse::<i64>().unwrap() * 1_000_000_000 + format!("{part:0<9}").parse::<i64>().unwrap()
@@ -370,7 +371,10 @@ async fn a_soak_of_troubles_is_never_counted_too_low() {
     }
     join_all((0..SOAK_CALLERS).map(|n| caller(&house, n, requests.div_ceil(SOAK_CALLERS)))).await;
     let (ledger, billed) = at_rest(&house).await;
-    eprintln!("{requests} requests: billed {billed} n$; {ledger:?}");
+    let compared = entries_are_the_bill(&house).await;
+    eprintln!("{requests} requests: billed {billed} n$; {compared:?}; {ledger:?}");
+    let enough = usize::try_from(requests / 4).unwrap();
+    assert!(compared.entries >= enough, "too few entries could be compared: {compared:?}");
     assert!(billed > 0 && ledger.posted_nusd + ledger.suspense_nusd >= billed, "{billed} {ledger:?}");
     assert_eq!(ledger.overshoots, 0, "{ledger:?}");
 }

@@ -403,6 +403,23 @@ async fn failures_stop_a_path_by_themselves_and_never_the_first_one() {
     .await;
 }
 
+#[tokio::test]
+async fn money_that_no_complete_answer_speaks_of_stops_too() {
+    let trigger = "[[stop.trigger]]\nscope = \"path:*\"\nkind = \"spend_per_hour\"\nlimit = \"0.001 USD\"";
+    let here = Stoppable::start(trigger).await;
+    // What was cut off is in suspense: it counts as spent.
+    here.house.break_path("oai", Fault::new(FaultKind::Cut).after(3)).await;
+    for n in 0..4 {
+        let answer = here.ask(Api::OpenAi, "on-oai", true, &[]).await;
+        assert!(!Api::OpenAi.hear(&answer).is_complete(Api::OpenAi), "{n}: {answer:?}");
+    }
+    let seen = here.house.seen("oai").len();
+    assert!((2..4).contains(&seen), "neither the first one nor none: {seen}");
+    let stops = here.house.admin("/admin/v1/stops").await.json();
+    let reason = stops[0]["reason"].as_str().unwrap();
+    assert!(stops[0]["scope"] == "path:oai" && reason.contains("spent within an hour"), "{stops}");
+}
+
 fn outcrop(here: &Stoppable, arguments: &[&str]) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_outcrop"));
     command.env_clear().env("NO_COLOR", "1").args(arguments).arg("--socket").arg(here.socket());

@@ -51,6 +51,16 @@ pub(super) fn stands(database: &Path, dimension: &str) -> Stands {
     }
 }
 
+/// What is posted in each account of a dimension, by the beginning of its window.
+pub(super) fn accounts(database: &Path, dimension: &str) -> Vec<(i64, i64)> {
+    let connection = open(database);
+    let mut query = connection
+        .prepare("SELECT start_ms, posted FROM account WHERE dimension = ?1 ORDER BY start_ms")
+        .unwrap();
+    let rows = query.query_map([dimension], |row| Ok((row.get(0)?, row.get(1)?))).unwrap();
+    rows.map(Result::unwrap).collect()
+}
+
 /// The thresholds that were told, with their moments.
 pub(super) fn crossings(database: &Path) -> Vec<(String, String, i64)> {
     let connection = open(database);
