@@ -27,6 +27,7 @@ mod lab;
 mod logging;
 pub mod operator;
 mod reload;
+mod secret_file;
 mod stop;
 mod stopping;
 pub mod serve;
