@@ -16,7 +16,7 @@ mod admin;
 mod authority;
 mod budget;
 mod budgeting;
-mod certify;
+pub mod certify;
 mod check;
 pub mod cli;
 mod clock;
