@@ -5,6 +5,7 @@
 //!
 //! Reading order: [`scenario`] is what is played, [`gateway`] what it is played against, [`play`] plays one,
 //! [`evidence`] is what that left, [`measure`] judges it, [`course`] draws it, [`suite`] plays many.
+//! [`report`] shows, signs and compares it, and knows nothing else.
 
 pub mod course;
 pub mod evidence;
@@ -16,3 +17,4 @@ pub mod play;
 pub mod scenario;
 mod statistics;
 pub mod suite;
+pub mod report;

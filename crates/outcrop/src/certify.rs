@@ -3,9 +3,14 @@
 //! Only the command line lives here; generator, scenarios and verdicts are the lab's (`outcrop_lab::{load, certify}`),
 //! which knows nothing of the gateway.
 
+mod compare;
 mod load;
+mod render;
 mod show;
 mod suites;
+mod verify;
+
+pub mod publish;
 
 use std::process::ExitCode;
 
@@ -31,9 +36,20 @@ enum Command {
     /// Latency counts from the moment a request was due, so a slow target cannot hide its queue. Exit codes: 0 every
     /// request was answered completely; 1 some were not, or the run is void because the generator itself was too slow; 64
     /// bad input; 69 nothing answers there; 130 ended by Ctrl-C, with a partial result.
-    Load(load::Options),
+    Load(Box<load::Options>),
     /// Play scenario files of your own.
     Run(suites::Run),
+    /// Check that a report is unchanged since it was signed, and by whose key.
+    ///
+    /// Exit codes: 0 everything holds; 1 a byte was changed, the key is another one, or the report contradicts itself;
+    /// 64 bad input.
+    Verify(verify::Options),
+    /// Hold a report against an earlier one: what got worse beyond the margins, what got better, what is noise.
+    ///
+    /// Exit codes: 0 nothing got worse; 1 something did; 64 bad input.
+    Compare(compare::Options),
+    /// Make the page, the Markdown summary and the JUnit file from a report's JSON again.
+    Report(render::Options),
 }
 
 pub(crate) fn run(options: &Options) -> ExitCode {
@@ -41,6 +57,9 @@ pub(crate) fn run(options: &Options) -> ExitCode {
         None => suites::certify(&options.suites),
         Some(Command::Load(options)) => load::run(options),
         Some(Command::Run(options)) => suites::play_files(options),
+        Some(Command::Verify(options)) => verify::run(options),
+        Some(Command::Compare(options)) => compare::run(options),
+        Some(Command::Report(options)) => render::run(options),
     }
 }
 

@@ -5,13 +5,14 @@
 
 use std::collections::BTreeMap;
 
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 /// Most points of one series; longer ones are thinned before they get here.
 pub const SERIES_POINTS_MAX: usize = 2_000;
 
 /// One run of the certification suite.
-#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct Outcome {
     /// `quick`, `standard`, `endurance`, or `custom` for files of the user's own.
     pub profile: String,
@@ -28,7 +29,7 @@ pub struct Outcome {
 }
 
 /// What one suite yielded.
-#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct SuiteOutcome {
     /// `load`, `latency`, `efficiency`, `cost`, `failover`, `impact`, `security`, or the user's own word.
     pub name: String,
@@ -37,7 +38,7 @@ pub struct SuiteOutcome {
 }
 
 /// What one scenario yielded.
-#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct ScenarioOutcome {
     /// Short name, unique within its suite.
     pub name: String,
@@ -61,7 +62,7 @@ pub struct ScenarioOutcome {
 }
 
 /// One promise, held against what was measured.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct Verdict {
     /// The promise, as a sentence.
     pub promise: String,
@@ -81,7 +82,7 @@ pub struct Verdict {
 }
 
 /// What is asked of a measured value.
-#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum Bar {
     /// No more than this.
@@ -93,7 +94,7 @@ pub enum Bar {
 }
 
 /// Something measured many times.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(tag = "kind", rename_all = "snake_case")]
 pub enum Series {
     /// Values over time, with what was done to the system meanwhile.
@@ -132,7 +133,7 @@ pub enum Series {
 }
 
 /// Something that happened during a scenario.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct Mark {
     /// Seconds since the scenario's start.
     pub at_s: f64,
@@ -145,7 +146,7 @@ pub struct Mark {
 }
 
 /// One class of a distribution.
-#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct Class {
     /// Lower limit, included.
     pub from: f64,

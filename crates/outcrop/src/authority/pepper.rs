@@ -1,13 +1,14 @@
 //! The pepper beside the store: made once, never overwritten, readable by its owner only.
 
-use std::fs::{self, OpenOptions};
-use std::io::{self, Write};
-use std::os::unix::fs::{OpenOptionsExt, PermissionsExt};
+use std::fs;
+use std::io;
 use std::path::{Path, PathBuf};
 
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use outcrop_store::keys::{PEPPER_BYTES_MIN, Pepper};
+
+use crate::secret_file;
 
 /// Name of the file.
 const NAME: &str = "outcrop.pepper";
@@ -44,10 +45,9 @@ pub(super) fn beside_store(folder: &Path) -> Result<Pepper, PepperError> {
     let path = folder.join(NAME);
     let failed = |error| PepperError::System { path: path.clone(), error };
     if matches!(fs::symlink_metadata(&path), Err(error) if error.kind() == io::ErrorKind::NotFound) {
-        make(folder, &path).map_err(failed)?;
+        make(&path).map_err(failed)?;
     }
-    let mode = fs::metadata(&path).map_err(failed)?.permissions().mode() & 0o777;
-    if mode & 0o077 != 0 {
+    if let Some(mode) = secret_file::exposed(&path).map_err(failed)? {
         return Err(PepperError::Exposed { path, mode });
     }
     let text = fs::read_to_string(&path).map_err(failed)?;
@@ -58,28 +58,17 @@ pub(super) fn beside_store(folder: &Path) -> Result<Pepper, PepperError> {
     Ok(Pepper::new(secret.as_bytes()))
 }
 
-/// Writes a pepper whole and gives it its name last, so that a crash leaves none or a good one, and one
-/// that another process made meanwhile stays.
-fn make(folder: &Path, path: &Path) -> io::Result<()> {
+/// Makes a pepper, unless another process made one meanwhile.
+fn make(path: &Path) -> io::Result<()> {
     let mut random = [0u8; 32];
     aws_lc_rs::rand::fill(&mut random).map_err(|_| io::Error::other("no randomness to be had"))?;
-    let draft = folder.join(format!("{NAME}.{}", std::process::id()));
-    let written = (|| {
-        let mut file = OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(&draft)?;
-        file.write_all(STANDARD.encode(random).as_bytes())?;
-        file.sync_all()?;
-        match fs::hard_link(&draft, path) {
-            Err(error) if error.kind() != io::ErrorKind::AlreadyExists => Err(error),
-            Ok(()) | Err(_) => fs::File::open(folder)?.sync_all(),
-        }
-    })();
-    // A draft that stays behind is a secret of nobody's.
-    let _ = fs::remove_file(&draft);
-    written
+    secret_file::create(path, &STANDARD.encode(random))
 }
 
 #[cfg(test)]
 mod tests {
+    use std::os::unix::fs::PermissionsExt;
+
     use super::*;
 
     #[test]
@@ -90,7 +79,7 @@ mod tests {
         let path = folder.path().join(NAME);
         assert_eq!(fs::metadata(&path).unwrap().permissions().mode() & 0o777, 0o600);
         assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 1, "no draft stays behind");
-        make(folder.path(), &path).unwrap();
+        make(&path).unwrap();
         assert!(beside_store(folder.path()).unwrap().is(&first), "it is never overwritten");
     }
 

@@ -1,17 +1,19 @@
 //! `outcrop certify`, `outcrop certify run`: scenarios, ours or the user's, and what they found.
 
 use std::fs;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use clap::Args;
 use outcrop_lab::certify::outcome::Outcome;
 use outcrop_lab::certify::play::Subject;
+use outcrop_lab::certify::report::Standing;
 use outcrop_lab::certify::scenario::{Profile, Scenario, parse};
 use outcrop_lab::certify::suite::{self, SUITES};
 use outcrop_lab::load::credential::Credential;
 use tokio_util::sync::CancellationToken;
 
+use super::publish::{PublishError, Signer, publish};
 use super::show::{self, Live};
 use super::{EX_INTERRUPTED, raise_descriptors};
 use crate::cli::{EX_UNAVAILABLE, EX_USAGE, refuse};
@@ -53,9 +55,12 @@ struct How {
     /// Sent to `--target` as `Authorization: Bearer`.
     #[arg(long, requires = "target", env = "OUTCROP_KEY", hide_env_values = true)]
     key: Option<String>,
-    /// Folder for what was found; it is made if it is missing.
+    /// Folder for the report; it is made if it is missing.
     #[arg(long)]
     out: Option<PathBuf>,
+    /// Ed25519 key (PKCS#8, PEM) that signs the report. Default: one that is made once, beside the folder.
+    #[arg(long, requires = "out")]
+    sign_key: Option<PathBuf>,
     /// Print everything that was found as JSON.
     #[arg(long)]
     json: bool,
@@ -125,18 +130,28 @@ fn conclude(outcome: &Outcome, how: &How) -> ExitCode {
     } else {
         show::summary(outcome);
     }
-    if let Some(folder) = &how.out {
-        let file = folder.join("outcome.json");
-        if let Err(error) = fs::create_dir_all(folder).and_then(|()| fs::write(&file, json)) {
-            return refuse(&format!("{}: {error}", file.display()), EX_UNAVAILABLE);
-        }
-        anstream::eprintln!("{}", file.display());
-    }
-    match outcome {
-        outcome if outcome.passed() => ExitCode::SUCCESS,
-        outcome if outcome.partial => ExitCode::from(EX_INTERRUPTED),
+    let standing = match &how.out {
+        None => Standing::of(outcome),
+        Some(folder) => match report(outcome, folder, how.sign_key.as_deref()) {
+            Ok(standing) => standing,
+            Err(error) => return refuse(&error, EX_UNAVAILABLE),
+        },
+    };
+    match standing {
+        Standing::Passed => ExitCode::SUCCESS,
+        _ if outcome.partial => ExitCode::from(EX_INTERRUPTED),
         _ => ExitCode::FAILURE,
     }
+}
+
+/// Writes the signed report and says where it is and what the signature proves.
+fn report(outcome: &Outcome, folder: &Path, sign_key: Option<&Path>) -> Result<Standing, PublishError> {
+    // Not inside it: a report is handed on, its key is not.
+    let beside = folder.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    fs::create_dir_all(beside).map_err(|error| PublishError::System { path: beside.to_owned(), error })?;
+    let published = publish(outcome.clone(), folder, &Signer::new(sign_key, beside)?)?;
+    anstream::eprintln!("{}\n{}", published.html.display(), published.signed);
+    Ok(published.standing)
 }
 
 impl How {

@@ -25,6 +25,7 @@ mod budget_admin;
 mod budgets;
 mod budgets_crash;
 mod budgets_exact;
+mod certify_report;
 mod command_line;
 mod config;
 mod credentials;
