@@ -42,6 +42,7 @@ mod prices;
 mod rates;
 mod reload;
 mod residency;
+mod routing;
 mod side_effects;
 mod spending;
 mod stop;

@@ -1,0 +1,220 @@
+//! Which target is asked, and which is left alone: breakers, probes, hints, hedges, deadlines.
+
+use outcrop_lab::script::{Fault, FaultKind, Script, Spread};
+use outcrop_policy::route::target_name;
+use serde_json::Value;
+
+use crate::{
+    api::Api,
+    client::Answer,
+    house::{House, PATHS, Setup, eventually, simulated, target},
+};
+
+/// Requests after which the quantiles of a target are known.
+const KNOWN: usize = 25;
+
+async fn house(more: &str) -> House {
+    House::set_up(Setup { breakers: true, more: more.to_owned(), ..Setup::default() }).await
+}
+
+async fn ask(house: &House, model: &str, operation: &str) -> Answer {
+    let headers = [("x-outcrop-operation", operation)];
+    Api::OpenAi.ask(house, model, "[[tokens=5]]", false, &headers).await
+}
+
+fn name(path: &str) -> String {
+    let (_, model) = PATHS.iter().find(|(known, _)| *known == path).unwrap();
+    target_name(path, model)
+}
+
+/// What the operator sees of a path's target.
+async fn health(house: &House, path: &str) -> Value {
+    let targets = house.admin("/admin/v1/targets").await.json();
+    let found = targets.as_array().unwrap().iter().find(|row| row["name"] == name(path).as_str()).cloned();
+    found.unwrap()["health"].clone()
+}
+
+async fn answered_by(house: &House, operation: &str, path: &str) {
+    let answer = ask(house, "any", operation).await;
+    assert_eq!((answer.status, answer.header("x-outcrop-path")), (200, path), "{answer:?}");
+}
+
+#[tokio::test]
+async fn a_broken_target_is_left_alone_and_used_again_once_it_has_healed() {
+    let house = house("").await;
+    house.take_down("fra").await;
+    for _ in 0..30 {
+        answered_by(&house, "fra-dub", "dub").await;
+    }
+    let broken = health(&house, "fra").await;
+    assert_eq!(broken["breaker"], "tripped", "{broken}");
+    assert!(broken["failures"].as_u64().unwrap() < 12, "it was hardly asked any more: {broken}");
+    house.heal("fra").await;
+    eventually("the healed target is asked", async || {
+        let answer = ask(&house, "any", "fra-dub").await;
+        assert_eq!(answer.status, 200, "{answer:?}");
+        (answer.header("x-outcrop-path") == "fra").then_some(())
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn nobody_asks_and_it_is_found_out_all_the_same_and_paid_for() {
+    let house = house("").await;
+    house.take_down("oai").await;
+    for _ in 0..5 {
+        ask(&house, "on-oai", "standard").await;
+    }
+    house.heal("oai").await;
+    eventually("a probe has found out", async || {
+        let breaker = health(&house, "oai").await["breaker"].clone();
+        (breaker == "ramping" || breaker == "serving").then_some(())
+    })
+    .await;
+    let probe = house.newest_decision(|decision| decision["operation"] == "probe").await;
+    assert_eq!((probe["caller"].as_str(), probe["outcome"]["label"].as_str()), (Some("probe"), Some("ok")));
+    let billed = house.billed("oai", 1).await;
+    assert_eq!(billed[0].output_tokens, 1, "one token is asked for");
+    assert_eq!(house.executions("oai"), 1);
+}
+
+#[tokio::test]
+async fn a_lone_target_that_has_tripped_fails_fast_and_says_when_to_come_back() {
+    let house = house("").await;
+    house.take_down("oai").await;
+    let mut refused = 0;
+    for _ in 0..40 {
+        let answer = ask(&house, "on-oai", "standard").await;
+        assert_eq!(answer.status, 502, "{answer:?}");
+        refused += usize::from(!answer.header("retry-after").is_empty());
+    }
+    let failures = health(&house, "oai").await["failures"].as_u64().unwrap();
+    assert!(refused >= 25 && failures <= 15, "{refused} were refused, {failures} were sent");
+}
+
+#[tokio::test]
+async fn a_hint_is_obeyed_while_another_target_serves() {
+    let house = house("").await;
+    house
+        .break_path(
+            "oai",
+            Fault { retry_after_s: Some(20), times: Some(1), ..Fault::new(FaultKind::Throttle) },
+        )
+        .await;
+    let first = ask(&house, "any", "oai-fra").await;
+    assert_eq!((first.header("x-outcrop-path"), first.header("x-outcrop-attempts")), ("fra", "2"));
+    for _ in 0..5 {
+        let next = ask(&house, "any", "oai-fra").await;
+        assert_eq!((next.header("x-outcrop-path"), next.header("x-outcrop-attempts")), ("fra", "1"));
+    }
+    let only = ask(&house, "on-oai", "standard").await;
+    assert_eq!((only.status, only.header("x-outcrop-code")), (503, "overloaded"), "{only:?}");
+    assert!(only.header("retry-after").parse::<u64>().unwrap() >= 15, "{only:?}");
+}
+
+#[tokio::test]
+async fn what_cannot_be_in_time_is_refused_before_it_is_sent() {
+    let house = house("").await;
+    let slow = Script { latency_ms: Some(Spread::Fixed(60.0)), ..Script::default() };
+    house.lab.script(target("oai"), slow).await.unwrap();
+    for _ in 0..KNOWN {
+        assert_eq!(ask(&house, "on-oai", "standard").await.status, 200);
+    }
+    let sent = house.seen("oai").len();
+    let hurried = [("x-outcrop-deadline-ms", "20")];
+    let answer = Api::OpenAi.ask(&house, "on-oai", "[[tokens=5]]", false, &hurried).await;
+    assert_eq!((answer.status, answer.header("x-outcrop-code")), (504, "deadline_infeasible"), "{answer:?}");
+    assert_eq!(house.seen("oai").len(), sent, "nothing was sent");
+    let decision = house.decision(&answer).await;
+    assert_eq!(decision["candidates"][0]["excluded"], "too_slow", "{decision}");
+    assert!(decision["attempts"].as_array().unwrap().is_empty());
+}
+
+#[tokio::test]
+async fn a_lost_answer_is_given_up_long_before_the_deadline() {
+    let house = house("").await;
+    for _ in 0..KNOWN {
+        answered_by(&house, "fra-dub", "fra").await;
+    }
+    house.break_path("fra", Fault::new(FaultKind::Hang)).await;
+    let answer = ask(&house, "any", "fra-dub").await;
+    assert_eq!(
+        (answer.header("x-outcrop-path"), answer.header("x-outcrop-attempts")),
+        ("dub", "2"),
+        "{answer:?}"
+    );
+    let decision = house.decision(&answer).await;
+    let lost = &decision["attempts"][0];
+    assert_eq!(lost["failed"]["reason"], "timeout", "{decision}");
+    // Without it the first attempt would have had 60 % of 30 s.
+    assert!(lost["took_us"].as_u64().unwrap() < 9_000_000, "{lost}");
+}
+
+#[tokio::test]
+async fn a_second_leg_answers_for_a_slow_one_and_both_are_paid_for() {
+    let more = "[flags]\nhedging = true\n\
+                [[operation]]\nname = \"urgent\"\npriority = \"critical\"\norder = [\"fra\", \"dub\"]";
+    let house = house(more).await;
+    // So many that the first few, which made connections, are beyond the 95 %.
+    let asked = KNOWN * 4;
+    for _ in 0..asked {
+        answered_by(&house, "urgent", "fra").await;
+    }
+    let slow = Script { latency_ms: Some(Spread::Fixed(350.0)), ..Script::default() };
+    house.lab.script(target("fra"), slow).await.unwrap();
+    let answer = ask(&house, "any", "urgent").await;
+    assert_eq!(
+        (answer.header("x-outcrop-path"), answer.header("x-outcrop-attempts")),
+        ("dub", "2"),
+        "{answer:?}"
+    );
+    assert_eq!(Api::OpenAi.hear(&answer).text, simulated("dub", 5));
+    let decision = house.decision(&answer).await;
+    let reasons: Vec<_> =
+        decision["attempts"].as_array().unwrap().iter().map(|a| a["failed"]["reason"].clone()).collect();
+    assert!(reasons.contains(&Value::from("outrun")), "{decision}");
+    // Bedrock goes on without its caller, so the loser is read on and paid for as billed.
+    let billed: i64 =
+        house.billed("fra", asked as u64 + 1).await.iter().map(|r| r.output_tokens as i64).sum();
+    assert_eq!(billed, (asked as i64 + 1) * 5);
+    eventually("both legs are settled", async || {
+        let totals = house.running.gateway.ledger().totals();
+        (totals.pending == 0 && totals.suspense_nusd == 0).then_some(())
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn without_the_flag_nothing_is_hedged() {
+    let more = "[[operation]]\nname = \"urgent\"\npriority = \"critical\"\norder = [\"fra\", \"dub\"]";
+    let house = house(more).await;
+    for _ in 0..KNOWN {
+        answered_by(&house, "urgent", "fra").await;
+    }
+    let slow = Script { latency_ms: Some(Spread::Fixed(300.0)), ..Script::default() };
+    house.lab.script(target("fra"), slow).await.unwrap();
+    let answer = ask(&house, "any", "urgent").await;
+    assert_eq!(
+        (answer.header("x-outcrop-path"), answer.header("x-outcrop-attempts")),
+        ("fra", "1"),
+        "{answer:?}"
+    );
+    assert_eq!(house.executions("dub"), 0);
+}
+
+#[tokio::test]
+async fn fallback_can_be_switched_off_per_kind() {
+    let house = house("[flags]\ndirect_fallback = false\nmcp_fallback = true").await;
+    let answer = ask(&house, "any", "standard").await;
+    assert_eq!(answer.header("x-outcrop-path"), "desk");
+    house.break_path("desk", Fault::new(FaultKind::Error)).await;
+    let answer = ask(&house, "any", "standard").await;
+    assert_ne!(answer.status, 200, "nothing stands in for MCP: {answer:?}");
+    let decision = house.decision(&answer).await;
+    let excluded = |path: &str| {
+        let rows = decision["candidates"].as_array().unwrap();
+        rows.iter().find(|row| row["target"] == name(path).as_str()).unwrap()["excluded"].clone()
+    };
+    assert_eq!(excluded("fra"), "fallback_off", "{decision}");
+    answered_by(&house, "infrastructure", "fra").await;
+}
