@@ -8,6 +8,7 @@ use std::process::ExitCode;
 use std::sync::Arc;
 use std::time::Duration;
 
+use nix::sys::resource::{Resource, getrlimit, setrlimit};
 use outcrop_admin::Keys;
 use outcrop_proxy::slots::watch_delay;
 use outcrop_proxy::{Gateway, ListenLimits, Metrics, Parts};
@@ -66,6 +67,7 @@ pub enum StartError {
 /// `outcrop serve`.
 pub fn run(checked: &Checked, file: &Path) -> ExitCode {
     let _log = logging::start();
+    raise_open_files(checked.slots.max);
     let runtime = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
         Ok(runtime) => runtime,
         Err(error) => return refuse(&error, EX_UNAVAILABLE),
@@ -92,6 +94,27 @@ pub fn run(checked: &Checked, file: &Path) -> ExitCode {
         tracing::info!(signal, "draining");
         if running.stop().await { ExitCode::SUCCESS } else { ExitCode::FAILURE }
     })
+}
+
+/// Raises the number of files the process may open to the most that the system grants: a stream needs two
+/// sockets. Says so when `inflight_max` needs more.
+fn raise_open_files(inflight_max: usize) {
+    let granted = getrlimit(Resource::RLIMIT_NOFILE).and_then(|(soft, hard)| {
+        let raised = setrlimit(Resource::RLIMIT_NOFILE, hard, hard);
+        raised.map(|()| hard).or(Ok(soft))
+    });
+    let needed = u64::try_from(inflight_max).unwrap_or(u64::MAX).saturating_mul(2);
+    match granted {
+        Ok(files) if files < needed => {
+            tracing::warn!(
+                files,
+                needed,
+                "fewer open files are allowed than `inflight_max` may need (ulimit -n)"
+            );
+        }
+        Ok(_) => {}
+        Err(error) => tracing::warn!(%error, "the limit on open files is not known"),
+    }
 }
 
 /// The signals that end the process.
