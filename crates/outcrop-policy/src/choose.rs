@@ -111,51 +111,51 @@ pub enum Mode {
     Panic,
 }
 
-/// Orders the contenders, best first; those that must not be asked now are taken out and said with the
-/// reason.
-pub(crate) fn choose(
-    contenders: &mut SmallVec<[Contender; 8]>,
-    circumstances: &Circumstances,
-) -> (Mode, SmallVec<[(usize, Exclusion); 8]>) {
-    let mut left_out = SmallVec::new();
+/// What was chosen.
+#[derive(Debug, Default)]
+pub(crate) struct Chosen {
+    pub(crate) mode: Mode,
+    /// How many of the contenders serve; the rest are asked when these have failed.
+    pub(crate) serving: usize,
+    /// Who was taken out, and why.
+    pub(crate) left_out: SmallVec<[(usize, Exclusion); 8]>,
+}
+
+/// Orders the contenders, best first; those that would be too late are taken out.
+pub(crate) fn choose(contenders: &mut SmallVec<[Contender; 8]>, circumstances: &Circumstances) -> Chosen {
+    let mut chosen = Chosen::default();
     let count = contenders.len();
+    let remaining = circumstances.remaining.as_micros();
     contenders.retain(|contender| {
-        let too_slow = contender
-            .standing
-            .p50_us
-            .is_some_and(|p50| u128::from(p50) > circumstances.remaining.as_micros())
-            && circumstances.learns
-            && contender.standing.percent > 0;
+        let standing = &contender.standing;
+        let late = standing.p50_us.is_some_and(|p50| u128::from(p50) > remaining);
+        let too_slow = late && circumstances.learns && standing.percent > 0;
         if too_slow {
-            left_out.push((contender.position, Exclusion::TooSlow));
+            chosen.left_out.push((contender.position, Exclusion::TooSlow));
         }
         !too_slow
     });
+    chosen.serving = contenders.iter().filter(|c| c.standing.percent > 0).count();
     if count <= 1 || contenders.is_empty() {
-        return (Mode::Lone, left_out);
+        chosen.mode = Mode::Lone;
+        return chosen;
     }
-    if contenders.iter().all(|c| c.standing.percent == 0) {
+    if chosen.serving == 0 {
+        chosen.mode = Mode::Panic;
         spread(contenders, circumstances.seed);
-        return (Mode::Panic, left_out);
+        return chosen;
     }
-    contenders.retain(|contender| {
-        let out = contender.standing.state == BreakerState::Tripped;
-        if out {
-            left_out.push((contender.position, Exclusion::Tripped));
-        }
-        !out
-    });
     let best = best_time(contenders);
     let mut placed: SmallVec<[(Place, Contender); 8]> =
         contenders.drain(..).map(|c| (place(&c, best, circumstances), c)).collect();
     placed.sort_by(|(left, _), (right, _)| left.compare(right));
-    prefer_one_probe(&mut placed, circumstances);
+    chosen.serving += usize::from(prefer_one_probe(&mut placed, circumstances));
     contenders.extend(placed.into_iter().map(|(_, contender)| contender));
     if circumstances.learns {
         settle_ties(contenders, circumstances);
         stick(contenders, circumstances);
     }
-    (Mode::Usual, left_out)
+    chosen
 }
 
 /// None serves: any of them, the idler of two.
@@ -183,6 +183,8 @@ enum Class {
     /// It serves, but is ramping up, has asked for a rest, or has all it bears.
     Spared,
     /// It may have healed; asked when nobody else can.
+    Waiting,
+    /// It failed its last attempts; asked when all others have failed, too.
     Last,
 }
 
@@ -200,6 +202,8 @@ fn place(contender: &Contender, best: f64, circumstances: &Circumstances) -> Pla
     let draw = draw(circumstances.seed, contender.identity);
     let is_full = standing.limit.is_some_and(|limit| standing.in_flight >= limit);
     let class = if standing.state == BreakerState::Probing {
+        Class::Waiting
+    } else if standing.state == BreakerState::Tripped {
         Class::Last
     } else if standing.rests_ms > 0 || is_full || draw * 100.0 >= f64::from(standing.percent) {
         Class::Spared
@@ -213,14 +217,14 @@ fn place(contender: &Contender, best: f64, circumstances: &Circumstances) -> Pla
 
 /// The best placed target that waits for a probe goes first, if the request can bear it: its failure costs
 /// a failover.
-fn prefer_one_probe(placed: &mut SmallVec<[(Place, Contender); 8]>, circumstances: &Circumstances) {
+fn prefer_one_probe(placed: &mut SmallVec<[(Place, Contender); 8]>, circumstances: &Circumstances) -> bool {
     let bears_it = circumstances.may_probe && circumstances.priority < Priority::Critical;
-    let Some(at) = placed.iter().position(|(place, _)| place.class == Class::Last) else { return };
-    if bears_it && at > 0 {
-        let mut probe = placed.remove(at);
-        probe.0.class = Class::Probe;
-        placed.insert(0, probe);
-    }
+    let waiting = placed.iter().position(|(place, _)| place.class == Class::Waiting);
+    let Some(at) = waiting.filter(|_| bears_it) else { return false };
+    let mut probe = placed.remove(at);
+    probe.0.class = Class::Probe;
+    placed.insert(0, probe);
+    true
 }
 
 /// What a contender is worth to the strategy: smaller is better, the first number that differs decides.

@@ -15,7 +15,7 @@ use outcrop_core::path::{AbortBilling, Effect, PathKind};
 use outcrop_core::{TargetId, Usage};
 use smallvec::SmallVec;
 
-use crate::choose::{Contender, choose, identity};
+use crate::choose::{Chosen, Contender, choose, identity};
 use crate::health::QuotaSpec;
 use crate::price::{Asked, PriceBook};
 use crate::residency::{Place, Residency};
@@ -130,6 +130,8 @@ pub struct Plan {
     pub candidates: Vec<Candidate>,
     /// How the plan looks at health.
     pub mode: Mode,
+    /// How many of the choices serve; the rest are asked when these have failed.
+    pub serving: usize,
 }
 
 impl Routes {
@@ -195,8 +197,8 @@ impl Routes {
             candidates.push(candidate);
         }
         self.without_fallback(targets, &mut contenders, &mut candidates);
-        let (mode, left_out) = choose(&mut contenders, &question.circumstances);
-        let mut plan = Plan { choices: SmallVec::new(), candidates, mode };
+        let Chosen { mode, serving, left_out } = choose(&mut contenders, &question.circumstances);
+        let mut plan = Plan { choices: SmallVec::new(), candidates, mode, serving };
         for (position, why) in left_out {
             if let Some(candidate) = plan.candidates.get_mut(position) {
                 candidate.excluded = Some(why);

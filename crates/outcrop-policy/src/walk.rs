@@ -33,7 +33,7 @@ impl Plan {
         if over || position >= self.choices.len() {
             return None;
         }
-        let is_last = position + 1 >= self.choices.len() || tried + 1 >= ATTEMPTS_MAX;
+        let is_last = position + 1 >= self.serving || tried + 1 >= ATTEMPTS_MAX;
         let others_left = self.mode == Mode::Usual && !is_last;
         let terms = match self.mode {
             Mode::Panic => Terms::Panic,
@@ -74,7 +74,12 @@ mod tests {
             model_id: Arc::from("m"),
             price: Arc::new(Price::free("m", "test")),
         };
-        Plan { choices: (0..choices).map(|_| choice.clone()).collect(), candidates: Vec::new(), mode }
+        Plan {
+            choices: (0..choices).map(|_| choice.clone()).collect(),
+            candidates: Vec::new(),
+            mode,
+            serving: choices,
+        }
     }
 
     #[test]

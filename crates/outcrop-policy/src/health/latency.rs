@@ -18,6 +18,9 @@ pub(crate) const SURE: u32 = 5;
 /// After so long without a sample a new one that surprises stands alone.
 const GAP: Duration = Duration::from_secs(3);
 
+/// Last answers that tell a change.
+const RECENT: usize = 9;
+
 /// It surprises when it is so many times the mean, or the mean so many times it.
 const SURPRISE: f64 = 1.5;
 
@@ -46,6 +49,7 @@ const TENTHS_MS_MAX: u64 = 6_000_000;
 #[derive(Debug, Clone)]
 pub(super) struct Latency {
     mean: Option<Mean>,
+    recent: Recent,
     floor: Floor,
     // Tenths of milliseconds.
     new: Histogram<u32>,
@@ -65,6 +69,13 @@ struct Mean {
     at: Instant,
     // Samples since the last gap.
     samples: u32,
+}
+
+/// The last few times: their median tells a change from a few slow answers.
+#[derive(Debug, Clone, Copy, Default)]
+struct Recent {
+    seconds: [f32; RECENT],
+    pushed: usize,
 }
 
 /// The lowest mean of this span and of the one before.
@@ -92,6 +103,7 @@ impl Latency {
             .expect("invariant: the bounds are constants that the histogram takes");
         Self {
             mean: None,
+            recent: Recent::default(),
             floor: Floor::default(),
             new: histogram.clone(),
             old: histogram,
@@ -106,6 +118,13 @@ impl Latency {
     pub(super) fn answered(&mut self, took: Duration, now: Instant) {
         self.weigh(took, now);
         self.remember(took, now);
+        self.recent.push(took);
+        if let (Some(usual), Some(mean)) = (self.quantiles.p50, &mut self.mean)
+            && let Some(changed) = self.recent.differs_from(usual)
+            && is_surprise(changed, mean.seconds())
+        {
+            (mean.quick, mean.slow, mean.samples) = (changed, changed, RECENT as u32);
+        }
     }
 
     /// No answer came; it counts as `penalty` in the mean. Quantiles are of answers.
@@ -145,6 +164,9 @@ impl Latency {
             Some(mean) => mean.with(took, now),
         };
         self.mean = Some(mean);
+        if mean.samples == 1 {
+            self.recent = Recent::default();
+        }
         if mean.samples >= MEMORABLE {
             self.floor.see(mean.slow, now);
         }
@@ -179,6 +201,27 @@ impl Latency {
     }
 }
 
+impl Recent {
+    fn push(&mut self, took: Duration) {
+        if let Some(slot) = self.seconds.get_mut(self.pushed % RECENT) {
+            *slot = took.as_secs_f32();
+        }
+        self.pushed = self.pushed.saturating_add(1);
+    }
+
+    /// Their mean, if their median is far from the usual one.
+    fn differs_from(&self, usual: Duration) -> Option<f64> {
+        if self.pushed < RECENT {
+            return None;
+        }
+        let mut sorted = self.seconds;
+        sorted.sort_unstable_by(f32::total_cmp);
+        let median = f64::from(*sorted.get(RECENT / 2)?);
+        let differs = is_surprise(median, usual.as_secs_f64());
+        differs.then(|| sorted.iter().map(|s| f64::from(*s)).sum::<f64>() / RECENT as f64)
+    }
+}
+
 impl Mean {
     fn seconds(&self) -> f64 {
         let apart = (self.quick - self.slow).abs() > self.slow * APART;
@@ -187,8 +230,7 @@ impl Mean {
 
     fn with(self, took: f64, now: Instant) -> Self {
         let gap = now.saturating_duration_since(self.at);
-        let ratio = took / self.slow.max(f64::EPSILON);
-        if gap >= GAP && !(1.0 / SURPRISE..SURPRISE).contains(&ratio) {
+        if gap >= GAP && is_surprise(took, self.slow) {
             // Nobody has looked for a while, and it is not what it was.
             return Self { quick: took, slow: took, at: now, samples: 1 };
         }
@@ -220,6 +262,12 @@ impl Floor {
     }
 }
 
+/// Whether the one is far from the other.
+fn is_surprise(seconds: f64, usual: f64) -> bool {
+    let ratio = seconds / usual.max(f64::EPSILON);
+    !(1.0 / SURPRISE..SURPRISE).contains(&ratio)
+}
+
 #[cfg(test)]
 #[allow(clippy::disallowed_methods, reason = "tests need some instant to start from")]
 mod tests {
@@ -244,6 +292,21 @@ mod tests {
             }
             assert!(near(latency.expected(), ms(385)), "{every:?}: {:?}", latency.expected());
         }
+    }
+
+    #[test]
+    fn a_sudden_change_is_believed_after_a_few_answers_and_single_slow_ones_are_not() {
+        let (mut latency, mut now) = (Latency::new(), Instant::now());
+        for n in 0..1000 {
+            now += ms(20);
+            latency.answered(if n % 4 == 0 { ms(200) } else { ms(40) }, now);
+        }
+        assert!(near(latency.expected(), ms(80)), "{:?}", latency.expected());
+        for _ in 0..RECENT {
+            now += ms(20);
+            latency.answered(ms(200), now);
+        }
+        assert!(latency.expected().unwrap() > ms(140), "{:?}", latency.expected());
     }
 
     #[test]

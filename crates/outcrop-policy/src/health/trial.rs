@@ -182,6 +182,8 @@ impl Inner {
             Terms::Panic => Ok(false),
             Terms::Lone if quiet && self.breaker.forced().is_none() => Ok(false),
             Terms::Lone => Err(Denied::Tripped { wait: wait.min(LONE_PROBE_EVERY) }),
+            // All that serve have failed: what is left of the retry budget may find out.
+            Terms::Further if self.breaker.forced().is_none() && self.retries.take(now) => Ok(false),
             Terms::First | Terms::Further => Err(Denied::Tripped { wait }),
         }
     }
