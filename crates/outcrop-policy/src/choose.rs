@@ -9,7 +9,7 @@ use std::hash::{DefaultHasher, Hash, Hasher};
 use std::time::Duration;
 
 use outcrop_core::Priority;
-use outcrop_core::decision::{BreakerState, Exclusion, Standing};
+use outcrop_core::decision::{BreakerState, Exclusion, Mode, Standing};
 use outcrop_core::operation::{Operation, Strategy};
 use smallvec::SmallVec;
 
@@ -77,18 +77,6 @@ impl Circumstances {
             seed: 0,
         }
     }
-}
-
-/// How a plan looks at health.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub enum Mode {
-    /// Tripped targets are left out.
-    #[default]
-    Usual,
-    /// One target is legal: it is asked whatever its breaker says, if only once a second.
-    Lone,
-    /// None of the legal targets serves: one of them is asked, once.
-    Panic,
 }
 
 /// Orders the contenders, best first; those that must not be asked now are taken out and said with the

@@ -19,9 +19,10 @@ use crate::choose::{Contender, choose, identity};
 use crate::health::QuotaSpec;
 use crate::price::{Asked, PriceBook};
 use crate::residency::{Place, Residency};
-use crate::switches::Switches;
+use crate::switches::{Off, Switches};
 
-pub use crate::choose::{Circumstances, Mode};
+pub use crate::choose::Circumstances;
+pub use outcrop_core::decision::Mode;
 
 /// Most targets that one exchange sends its request to.
 pub const ATTEMPTS_MAX: usize = 3;
@@ -83,6 +84,8 @@ pub struct Routes {
     pub prices: Arc<PriceBook>,
     /// What the operator has switched on and off.
     pub switches: Switches,
+    /// Which of the names that callers use the operator has switched off.
+    pub off: Off,
 }
 
 /// What is asked of the router.
