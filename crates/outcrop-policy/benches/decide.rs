@@ -128,7 +128,7 @@ fn main() {
         return;
     }
     (0..WARM_UP).for_each(|number| decide(&routes, &health, number, now));
-    let mut took = Histogram::<u64>::new(3).unwrap();
+    let mut took = Histogram::<u64>::new_with_bounds(1, 1_000_000_000, 3).unwrap();
     for number in 0..DECISIONS {
         let started = Instant::now();
         decide(&routes, &health, number, now);

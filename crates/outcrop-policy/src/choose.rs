@@ -38,7 +38,7 @@ pub(crate) struct Contender {
     pub(crate) standing: Standing,
     /// What an answer would probably cost.
     pub(crate) expected_nusd: i64,
-    /// Its identity, for sticking to it.
+    /// Its identity, for sticking to it and for what it gets while it ramps up; 0 where neither is asked.
     pub(crate) identity: u64,
 }
 
@@ -165,11 +165,13 @@ impl Place {
 
 fn place(contender: &Contender, score: f64, circumstances: &Circumstances) -> Place {
     let standing = &contender.standing;
-    let draw = draw(circumstances.seed, contender.identity);
+    // Drawn only where it decides: a hash for each target is most of what a decision costs.
+    let is_left_out = standing.percent < 100
+        && draw(circumstances.seed, contender.identity) * 100.0 >= f64::from(standing.percent);
     let is_full = standing.limit.is_some_and(|limit| standing.in_flight >= limit);
     let class = if standing.state == BreakerState::Probing {
         Class::Last
-    } else if standing.rests_ms > 0 || is_full || draw * 100.0 >= f64::from(standing.percent) {
+    } else if standing.rests_ms > 0 || is_full || is_left_out {
         Class::Spared
     } else {
         Class::Serving

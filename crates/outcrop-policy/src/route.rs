@@ -183,7 +183,8 @@ impl Routes {
                         price.cost(&question.usage, &Terms::default()).map_or(i64::MAX, |n| n.0);
                     candidate.standing = Some(standing);
                     candidate.expected_nusd = Some(expected_nusd);
-                    let identity = identity(&candidate.target);
+                    let is_drawn = question.circumstances.stick.is_some() || standing.percent < 100;
+                    let identity = if is_drawn { identity(&candidate.target) } else { 0 };
                     contenders.push(Contender {
                         position,
                         rank: rank.number(),
