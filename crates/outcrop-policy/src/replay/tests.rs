@@ -102,6 +102,19 @@ fn the_same_routes_give_the_same_decisions() {
 }
 
 #[test]
+fn what_chance_decided_it_decides_again() {
+    let mut routes = routes();
+    routes.targets[1].price = routes.targets[0].price.clone();
+    let mut chosen = std::collections::BTreeSet::new();
+    for seed in 0..50 {
+        let replayed = replay(&routes, &decided(&routes, "implementation", [100, 100, 50], seed)).unwrap();
+        assert!(!replayed.has_changed(), "{replayed:?}");
+        chosen.extend(replayed.after.target);
+    }
+    assert_eq!(chosen.len(), 2, "it was chance");
+}
+
+#[test]
 fn another_strategy_goes_to_the_cheaper_and_says_what_that_costs() {
     let was = routes();
     let mut is = routes();
