@@ -12,6 +12,7 @@ use std::sync::Arc;
 
 use outcrop_core::decision::Decision;
 use outcrop_proxy::Gateway;
+use prometheus_client::metrics::counter::Counter;
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
@@ -39,26 +40,28 @@ pub(crate) fn start(spec: &ExportSpec, gateway: &Arc<Gateway>, end: Cancellation
     })?;
     let (sender, receiver) = mpsc::channel(WAITING_MAX);
     gateway.export_to(sender);
-    gateway.background.spawn(write(writer, receiver, Arc::clone(gateway), end));
+    let dropped = gateway.metrics.decisions_dropped.clone();
+    gateway.background.spawn(write(writer, receiver, dropped, end));
     Ok(())
 }
 
 async fn write(
     mut writer: Writer,
     mut records: mpsc::Receiver<Arc<Decision>>,
-    gateway: Arc<Gateway>,
+    dropped: Counter,
     end: CancellationToken,
 ) {
     let (mut is_ending, mut is_well) = (false, true);
     loop {
         let mut batch = Vec::new();
         let count = tokio::select! {
-            count = records.recv_many(&mut batch, BATCH_MAX) => count,
+            biased;
             () = end.cancelled(), if !is_ending => {
                 is_ending = true;
                 records.close();
                 continue;
             }
+            count = records.recv_many(&mut batch, BATCH_MAX) => count,
         };
         if count == 0 {
             return;
@@ -70,7 +73,7 @@ async fn write(
         let Ok((back, written)) = written.await else { return };
         writer = back;
         if let Err(error) = &written {
-            gateway.metrics.decisions_dropped.inc_by(count as u64);
+            dropped.inc_by(count as u64);
             // Said once, not with every batch.
             if is_well {
                 tracing::error!(%error, "decision records are not exported");
@@ -156,6 +159,21 @@ mod tests {
 
     fn record(number: usize) -> Arc<Decision> {
         Arc::new(Decision::opened(RequestId::new(format!("{number:04}")), 0, Dialect::OpenAi))
+    }
+
+    #[tokio::test]
+    async fn what_waits_at_the_end_is_still_written() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("decisions.jsonl");
+        let (sender, receiver) = mpsc::channel(WAITING_MAX);
+        for number in 0..1000 {
+            sender.try_send(record(number)).unwrap();
+        }
+        let (end, dropped) = (CancellationToken::new(), Counter::default());
+        end.cancel();
+        write(Writer::open(&path, u64::MAX, 1).unwrap(), receiver, dropped.clone(), end).await;
+        assert_eq!(std::fs::read_to_string(&path).unwrap().lines().count(), 1000);
+        assert!(sender.is_closed() && dropped.get() == 0);
     }
 
     #[test]
