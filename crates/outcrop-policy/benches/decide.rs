@@ -104,7 +104,7 @@ fn decide(routes: &Routes, health: &Health, number: u64, now: Instant) {
     let plan = routes.plan(&Question {
         model: black_box("sonnet"),
         operation,
-        residency: (number % 4 == 0).then_some(Residency::Eu),
+        residency: number.is_multiple_of(4).then_some(Residency::Eu),
         hint: None,
         allowed: true,
         unix: 1_000,

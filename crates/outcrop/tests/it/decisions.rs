@@ -31,7 +31,7 @@ pub(crate) async fn shell(arguments: &[&str]) -> (i32, String, String) {
 /// A house whose commands reach it at this socket.
 pub(crate) async fn with_socket(folder: &Path, setup: Setup) -> (House, String) {
     let socket = folder.join("outcrop.sock");
-    let listen = format!("operator = {socket:?}");
+    let listen = format!("operator = \"{}\"", socket.display());
     let house = House::set_up(Setup { listen, ..setup }).await;
     (house, socket.to_str().unwrap().to_owned())
 }
@@ -77,8 +77,8 @@ async fn every_record_is_exported_whole_and_none_is_lost_at_the_end() {
         assert_eq!(decision.basis.is_some(), decision.model == "any");
     }
     assert_eq!(gateway.metrics.decisions_dropped.get(), 0);
-    let mode = std::os::unix::fs::MetadataExt::mode(&fs::metadata(&file).unwrap());
-    assert_eq!(mode & 0o777, 0o600, "it names callers");
+    let permission = std::os::unix::fs::MetadataExt::mode(&fs::metadata(&file).unwrap());
+    assert_eq!(permission & 0o777, 0o600, "it names callers");
     drop(lab);
 }
 
