@@ -13,6 +13,7 @@ mod listen;
 mod local;
 mod refusal;
 mod routes;
+pub mod steering;
 pub mod stops;
 pub mod view;
 
@@ -21,5 +22,6 @@ pub use keys::{Keys, keys};
 pub use listen::{Listener, serve, serve_until};
 pub use local::Door;
 pub use routes::router;
+pub use steering::steering;
 pub use stops::stops;
 pub use view::{LoadView, PathView, PriorityLoad, Readiness, TargetView, View};

@@ -2,12 +2,14 @@
 
 use std::sync::Arc;
 
+use axum::extract::rejection::QueryRejection;
 use axum::extract::{Path, Query, State};
 use axum::http::header::{ACCEPT, CONTENT_TYPE};
 use axum::http::{HeaderMap, StatusCode};
 use axum::response::{IntoResponse, Response};
 use axum::routing::get;
 use axum::{Extension, Json, Router, middleware};
+use outcrop_policy::Wanted;
 use serde::Deserialize;
 use serde_json::json;
 
@@ -30,8 +32,12 @@ const INDEX: &str = "Outcrop admin\n\n\
     /admin/v1/targets               targets and their health\n\
     /admin/v1/load                  requests served and waiting, memory\n\
     /admin/v1/balance               what was spent, pending, unknown\n\
-    /admin/v1/decisions?limit=N     newest decision records\n\
+    /admin/v1/targets/{name}/force  POST holds a target serving or tripped, or lets it go\n\
+    /admin/v1/decisions?limit=N     newest decision records (since, caller, model, operation, path, outcome)\n\
     /admin/v1/decisions/{id}        the record of one request (x-outcrop-request-id)\n\
+    /admin/v1/explain               POST a described request: where it would go, without sending it\n\
+    /admin/v1/flags                 switches, paths, models, operations: GET lists, POST turns one\n\
+    /admin/v1/recommendations       what the optimizer proposes, and why\n\
     /admin/v1/keys                  keys: GET lists, POST makes one\n\
     /admin/v1/keys/{prefix}         DELETE revokes\n\
     /admin/v1/budgets               budgets: GET shows (?budget=), PUT sets a limit\n\
@@ -83,15 +89,40 @@ async fn metrics(State(view): Shared, headers: HeaderMap) -> Response {
     }
 }
 
+/// Which records are asked for.
 #[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
 struct Page {
     limit: Option<usize>,
+    since: Option<String>,
+    caller: Option<String>,
+    model: Option<String>,
+    operation: Option<String>,
+    path: Option<String>,
+    outcome: Option<String>,
 }
 
-async fn decisions(State(view): Shared, Query(page): Query<Page>) -> Response {
+async fn decisions(State(view): Shared, page: Result<Query<Page>, QueryRejection>) -> Response {
+    let page = match page {
+        Ok(Query(page)) => page,
+        Err(rejection) => return refuse(StatusCode::BAD_REQUEST, &rejection.body_text()),
+    };
+    let since_ms = match page.since.as_deref().map(moment).transpose() {
+        Ok(since_ms) => since_ms,
+        Err(message) => return refuse(StatusCode::BAD_REQUEST, &message),
+    };
+    let Page { caller, model, operation, path, outcome, .. } = page;
+    let wanted = Wanted { since_ms, caller, model, operation, path, outcome };
     let limit = page.limit.unwrap_or(100).min(DECISIONS_MAX);
-    let records: Vec<_> = view.decisions(limit).iter().map(|d| json!(**d)).collect();
+    let records: Vec<_> = view.decisions(&wanted, limit).iter().map(|d| json!(**d)).collect();
     Json(records).into_response()
+}
+
+/// A moment in milliseconds since the Unix epoch: as such, or as RFC 3339.
+fn moment(text: &str) -> Result<u64, String> {
+    let timestamp = || text.parse::<jiff::Timestamp>().ok().map(jiff::Timestamp::as_millisecond);
+    let ms = text.parse().ok().or_else(|| timestamp().and_then(|ms| u64::try_from(ms).ok()));
+    ms.ok_or_else(|| "`since` is a time like 2026-01-31T12:00:00Z, or milliseconds since 1970.".to_owned())
 }
 
 async fn decision(State(view): Shared, Path(request_id): Path<String>) -> Response {

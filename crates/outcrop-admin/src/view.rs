@@ -5,6 +5,7 @@ use std::sync::Arc;
 use outcrop_core::Priority;
 use outcrop_core::decision::Decision;
 use outcrop_core::path::PathKind;
+use outcrop_policy::Wanted;
 use outcrop_policy::admission::Rung;
 use outcrop_policy::health::Report;
 use outcrop_policy::ledger::Totals;
@@ -33,8 +34,8 @@ pub trait View: Send + Sync + 'static {
     fn totals(&self) -> Totals;
     /// The record of one exchange.
     fn decision(&self, request_id: &str) -> Option<Arc<Decision>>;
-    /// The newest records.
-    fn decisions(&self, count: usize) -> Vec<Arc<Decision>>;
+    /// The newest records that are wanted.
+    fn decisions(&self, wanted: &Wanted, count: usize) -> Vec<Arc<Decision>>;
     /// Metrics in OpenMetrics text.
     fn open_metrics(&self) -> String;
 }

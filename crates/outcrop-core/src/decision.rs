@@ -3,13 +3,17 @@
 //! One per exchange, whatever its end. It holds names, numbers and bounded labels: no content and no
 //! credentials (I-9), so it can be shown to an operator as it is.
 
+mod basis;
+
 use serde::{Deserialize, Serialize};
 
 use crate::failure::{Class, Code, Reason};
 use crate::{Dialect, Priority, RequestId, Usage};
 
+pub use self::basis::{Basis, Mode};
+
 /// Why a request went where it went.
-#[derive(Debug, Clone, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Decision {
     /// The exchange.
     pub request_id: RequestId,
@@ -22,9 +26,9 @@ pub struct Decision {
     /// The model as the caller named it.
     pub model: String,
     /// The model that stood in for it, because a budget was nearly used up.
-    #[serde(skip_serializing_if = "Option::is_none")]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub stand_in: Option<String>,
-    /// Whether a stream was asked for.
+    /// Whether a stream was asked for: its time counts to the first content, else to the end.
     pub stream: bool,
     /// Name of the operation.
     pub operation: String,
@@ -34,6 +38,9 @@ pub struct Decision {
     pub deadline_ms: u64,
     /// Version of the snapshot that decided.
     pub snapshot: u64,
+    /// What was decided by, beside the targets; `None` when the request was refused before.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub basis: Option<Basis>,
     /// Every target of the model, in order of preference, with why it was left out.
     pub candidates: Vec<Candidate>,
     /// Nanoseconds the decision took.
@@ -44,8 +51,42 @@ pub struct Decision {
     pub outcome: Option<OutcomeRecord>,
 }
 
+impl Decision {
+    /// The record of an exchange of which nothing else is known yet.
+    pub fn opened(request_id: RequestId, accepted_at_ms: u64, api: Dialect) -> Self {
+        Self {
+            request_id,
+            accepted_at_ms,
+            api,
+            caller: String::new(),
+            model: String::new(),
+            stand_in: None,
+            stream: false,
+            operation: String::new(),
+            priority: Priority::default(),
+            deadline_ms: 0,
+            snapshot: 0,
+            basis: None,
+            candidates: Vec::new(),
+            decided_in_ns: 0,
+            attempts: Vec::new(),
+            outcome: None,
+        }
+    }
+
+    /// The candidate that was to be asked first.
+    pub fn first(&self) -> Option<&Candidate> {
+        self.candidates.iter().filter(|candidate| candidate.rank.is_some()).min_by_key(|c| c.rank)
+    }
+
+    /// The target that answered, or the last one that was tried.
+    pub fn reached(&self) -> Option<&str> {
+        self.attempts.last().map(|attempt| attempt.target.as_str())
+    }
+}
+
 /// One target of the asked model.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Candidate {
     /// `path/model id`.
     pub target: String,
@@ -54,10 +95,10 @@ pub struct Candidate {
     /// Why it was excluded.
     pub excluded: Option<Exclusion>,
     /// What was known of it; `None` when a hard filter excluded it before anybody asked.
-    #[serde(skip_serializing_if = "Option::is_none")]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub standing: Option<Standing>,
     /// What it would probably cost, in nano-dollars; `None` when it was excluded.
-    #[serde(skip_serializing_if = "Option::is_none")]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub expected_nusd: Option<i64>,
 }
 
@@ -147,7 +188,7 @@ impl BreakerState {
 }
 
 /// Why a target may not serve a request.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Exclusion {
     /// The path cannot carry what is asked (tools, images, several answers, …).
@@ -178,8 +219,29 @@ pub enum Exclusion {
     Busy,
 }
 
+impl Exclusion {
+    /// The bounded label.
+    pub fn label(self) -> &'static str {
+        match self {
+            Self::Capability => "capability",
+            Self::Residency => "residency",
+            Self::AllowList => "allow_list",
+            Self::Budget => "budget",
+            Self::Order => "order",
+            Self::Disabled => "disabled",
+            Self::EmergencyOverMcp => "emergency_over_mcp",
+            Self::PriceUnknown => "price_unknown",
+            Self::FallbackOff => "fallback_off",
+            Self::TooSlow => "too_slow",
+            Self::Tripped => "tripped",
+            Self::Resting => "resting",
+            Self::Busy => "busy",
+        }
+    }
+}
+
 /// One try at one target.
-#[derive(Debug, Clone, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct AttemptRecord {
     /// `path/model id`.
     pub target: String,
@@ -194,7 +256,7 @@ pub struct AttemptRecord {
 }
 
 /// Why an attempt failed.
-#[derive(Debug, Clone, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct AttemptFailure {
     /// What may follow.
     pub class: Class,
@@ -207,12 +269,12 @@ pub struct AttemptFailure {
 }
 
 /// How an exchange ended.
-#[derive(Debug, Clone, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct OutcomeRecord {
     /// `None` when the caller got a complete answer.
     pub code: Option<Code>,
-    /// `ok`, `partial`, `caller_gone` or `failed`.
-    pub label: &'static str,
+    /// What the caller has of it.
+    pub label: End,
     /// Counted tokens of the answer that was given.
     pub usage: Usage,
     /// Cost in nano-dollars; `None` when price or usage is unknown.
@@ -224,3 +286,32 @@ pub struct OutcomeRecord {
     /// Whether the promise of the operation was kept.
     pub deadline_met: bool,
 }
+
+/// What a caller has of an exchange that ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum End {
+    /// The whole answer.
+    Ok,
+    /// The beginning of one.
+    Partial,
+    /// He did not wait for it.
+    CallerGone,
+    /// An error.
+    Failed,
+}
+
+impl End {
+    /// The bounded metric label.
+    pub fn label(self) -> &'static str {
+        match self {
+            Self::Ok => "ok",
+            Self::Partial => "partial",
+            Self::CallerGone => "caller_gone",
+            Self::Failed => "failed",
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;

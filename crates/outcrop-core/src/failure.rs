@@ -6,12 +6,12 @@
 use std::borrow::Cow;
 use std::time::Duration;
 
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 use crate::Protocol;
 
 /// Whose fault it is.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Origin {
     /// The caller asked for something that cannot be.
@@ -25,7 +25,7 @@ pub enum Origin {
 }
 
 /// What may follow (see `docs/routing.md`, "Outcomes").
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Class {
     /// Proof that nothing was sent: the next target, always.
@@ -63,7 +63,7 @@ impl Class {
 }
 
 /// Why, as a bounded label.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Reason {
     /// Name lookup failed.
@@ -161,7 +161,7 @@ impl Reason {
 }
 
 /// Our stable code, part of the public contract.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Code {
     /// 400.
@@ -191,6 +191,8 @@ pub enum Code {
     /// 503.
     Stopped,
     /// 503.
+    Disabled,
+    /// 503.
     Overloaded,
     /// 504.
     DeadlineInfeasible,
@@ -215,6 +217,7 @@ impl Code {
             Self::NoLegalTarget => "no_legal_target",
             Self::LedgerUnavailable => "ledger_unavailable",
             Self::Stopped => "stopped",
+            Self::Disabled => "disabled",
             Self::Overloaded => "overloaded",
             Self::DeadlineInfeasible => "deadline_infeasible",
             Self::DeadlineExceeded => "deadline_exceeded",
@@ -233,7 +236,11 @@ impl Code {
             Self::PriceUnknown => 422,
             Self::RateLimited => 429,
             Self::OutcomeUnknown | Self::UpstreamFailed => 502,
-            Self::NoLegalTarget | Self::LedgerUnavailable | Self::Stopped | Self::Overloaded => 503,
+            Self::NoLegalTarget
+            | Self::LedgerUnavailable
+            | Self::Stopped
+            | Self::Disabled
+            | Self::Overloaded => 503,
             Self::DeadlineInfeasible | Self::DeadlineExceeded => 504,
         }
     }

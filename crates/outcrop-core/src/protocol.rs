@@ -2,10 +2,10 @@
 //!
 //! Only names live here; the bytes are the business of `outcrop-wire`.
 
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 /// The family of conventions a caller expects in answers and errors.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Dialect {
     /// OpenAI REST: `{"error": {...}}`, server-sent events ended by `[DONE]`.

@@ -9,7 +9,7 @@ use std::hash::{DefaultHasher, Hash, Hasher};
 use std::time::Duration;
 
 use outcrop_core::Priority;
-use outcrop_core::decision::{BreakerState, Exclusion, Standing};
+use outcrop_core::decision::{BreakerState, Exclusion, Mode, Standing};
 use outcrop_core::operation::{Operation, Strategy};
 use smallvec::SmallVec;
 
@@ -58,7 +58,7 @@ pub(crate) struct Contender {
     pub(crate) standing: Standing,
     /// What an answer would probably cost.
     pub(crate) expected_nusd: i64,
-    /// Its identity, for sticking to it.
+    /// Its identity, for sticking to it and for what it gets while it ramps up; 0 where neither is asked.
     pub(crate) identity: u64,
 }
 
@@ -97,18 +97,6 @@ impl Circumstances {
             seed: 0,
         }
     }
-}
-
-/// How a plan looks at health.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub enum Mode {
-    /// Tripped targets are left out.
-    #[default]
-    Usual,
-    /// One target is legal: it is asked whatever its breaker says, if only once a second.
-    Lone,
-    /// None of the legal targets serves: one of them is asked, once.
-    Panic,
 }
 
 /// What was chosen.
@@ -199,13 +187,15 @@ impl Place {
 
 fn place(contender: &Contender, best: f64, circumstances: &Circumstances) -> Place {
     let standing = &contender.standing;
-    let draw = draw(circumstances.seed, contender.identity);
+    // Drawn only where it decides: a hash for each target is most of what a decision costs.
+    let is_left_out = standing.percent < 100
+        && draw(circumstances.seed, contender.identity) * 100.0 >= f64::from(standing.percent);
     let is_full = standing.limit.is_some_and(|limit| standing.in_flight >= limit);
     let class = if standing.state == BreakerState::Probing {
         Class::Waiting
     } else if standing.state == BreakerState::Tripped {
         Class::Last
-    } else if standing.rests_ms > 0 || is_full || draw * 100.0 >= f64::from(standing.percent) {
+    } else if standing.rests_ms > 0 || is_full || is_left_out {
         Class::Spared
     } else {
         Class::Serving

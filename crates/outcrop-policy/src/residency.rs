@@ -33,6 +33,18 @@ pub struct Place<'a> {
 }
 
 impl Residency {
+    /// The name used in configuration, headers and records.
+    pub fn label(self) -> &'static str {
+        match self {
+            Self::Eu => "eu",
+        }
+    }
+
+    /// The residency of that name.
+    pub fn parse(text: &str) -> Option<Self> {
+        (text == Self::Eu.label()).then_some(Self::Eu)
+    }
+
     /// Whether a target stays inside.
     pub fn admits(self, place: &Place<'_>) -> bool {
         let Self::Eu = self;

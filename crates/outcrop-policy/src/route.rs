@@ -19,9 +19,10 @@ use crate::choose::{Chosen, Contender, choose, identity};
 use crate::health::QuotaSpec;
 use crate::price::{Asked, PriceBook};
 use crate::residency::{Place, Residency};
-use crate::switches::Switches;
+use crate::switches::{Off, Switches};
 
-pub use crate::choose::{Circumstances, Mode};
+pub use crate::choose::Circumstances;
+pub use outcrop_core::decision::Mode;
 
 /// Most targets that one exchange sends its request to.
 pub const ATTEMPTS_MAX: usize = 3;
@@ -83,6 +84,8 @@ pub struct Routes {
     pub prices: Arc<PriceBook>,
     /// What the operator has switched on and off.
     pub switches: Switches,
+    /// Which of the names that callers use the operator has switched off.
+    pub off: Off,
 }
 
 /// What is asked of the router.
@@ -182,7 +185,8 @@ impl Routes {
                         price.cost(&question.usage, &Terms::default()).map_or(i64::MAX, |n| n.0);
                     candidate.standing = Some(standing);
                     candidate.expected_nusd = Some(expected_nusd);
-                    let identity = identity(&candidate.target);
+                    let is_drawn = question.circumstances.stick.is_some() || standing.percent < 100;
+                    let identity = if is_drawn { identity(&candidate.target) } else { 0 };
                     contenders.push(Contender {
                         position,
                         rank: rank.number(),

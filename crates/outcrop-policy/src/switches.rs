@@ -2,6 +2,8 @@
 //!
 //! They are part of the snapshot: a request sees all of them as they were when it came.
 
+use std::collections::HashSet;
+
 use serde::{Deserialize, Serialize};
 
 /// Switches of routing.
@@ -25,6 +27,15 @@ pub struct Switches {
     pub optimizer: bool,
 }
 
+/// The names that callers use and that are switched off.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Off {
+    /// Aliases.
+    pub models: HashSet<Box<str>>,
+    /// Operations.
+    pub operations: HashSet<Box<str>>,
+}
+
 impl Default for Switches {
     fn default() -> Self {
         Self {
@@ -35,6 +46,76 @@ impl Default for Switches {
             emergency_over_mcp: false,
             hedging: false,
             optimizer: false,
+        }
+    }
+}
+
+/// The name of one of the switches.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum Switch {
+    /// `intelligent_routing`.
+    IntelligentRouting,
+    /// `direct_fallback`.
+    DirectFallback,
+    /// `mcp_fallback`.
+    McpFallback,
+    /// `emergency_direct`.
+    EmergencyDirect,
+    /// `emergency_over_mcp`.
+    EmergencyOverMcp,
+    /// `hedging`.
+    Hedging,
+    /// `optimizer`.
+    Optimizer,
+}
+
+impl Switch {
+    /// All of them.
+    pub const ALL: [Self; 7] = [
+        Self::IntelligentRouting,
+        Self::DirectFallback,
+        Self::McpFallback,
+        Self::EmergencyDirect,
+        Self::EmergencyOverMcp,
+        Self::Hedging,
+        Self::Optimizer,
+    ];
+
+    /// The name, as in the file.
+    pub fn label(self) -> &'static str {
+        match self {
+            Self::IntelligentRouting => "intelligent_routing",
+            Self::DirectFallback => "direct_fallback",
+            Self::McpFallback => "mcp_fallback",
+            Self::EmergencyDirect => "emergency_direct",
+            Self::EmergencyOverMcp => "emergency_over_mcp",
+            Self::Hedging => "hedging",
+            Self::Optimizer => "optimizer",
+        }
+    }
+}
+
+impl Switches {
+    /// How a switch stands.
+    pub fn is_on(&self, switch: Switch) -> bool {
+        let mut copy = *self;
+        *copy.place(switch)
+    }
+
+    /// Turns a switch.
+    pub fn turn(&mut self, switch: Switch, on: bool) {
+        *self.place(switch) = on;
+    }
+
+    fn place(&mut self, switch: Switch) -> &mut bool {
+        match switch {
+            Switch::IntelligentRouting => &mut self.intelligent_routing,
+            Switch::DirectFallback => &mut self.direct_fallback,
+            Switch::McpFallback => &mut self.mcp_fallback,
+            Switch::EmergencyDirect => &mut self.emergency_direct,
+            Switch::EmergencyOverMcp => &mut self.emergency_over_mcp,
+            Switch::Hedging => &mut self.hedging,
+            Switch::Optimizer => &mut self.optimizer,
         }
     }
 }

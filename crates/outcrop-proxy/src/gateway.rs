@@ -2,15 +2,16 @@
 //!
 //! A reload swaps the snapshot whole; an exchange keeps the one it began with (I-8).
 
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use arc_swap::ArcSwap;
+use outcrop_core::decision::Decision;
 use outcrop_policy::Ledger;
 use outcrop_policy::{DecisionLog, Health, RateSpec, Rates, Routes, Stop};
 use outcrop_store::Keeper;
 use outcrop_upstream::Upstreams;
-use tokio::sync::Semaphore;
+use tokio::sync::{Semaphore, mpsc};
 use tokio::time::Instant;
 use tokio_util::task::TaskTracker;
 
@@ -75,8 +76,9 @@ impl Default for StreamLimits {
 }
 
 /// One immutable view of the configuration.
+#[derive(Clone)]
 pub struct Snapshot {
-    /// Counts up with every reload.
+    /// Counts up with every reload and every flag that is turned.
     pub version: u64,
     /// Targets, models, operations.
     pub routes: Routes,
@@ -109,6 +111,7 @@ pub struct Gateway {
     pub rates: Rates,
     /// Recent decision records.
     pub decisions: DecisionLog,
+    export: OnceLock<mpsc::Sender<Arc<Decision>>>,
     /// Counters and histograms.
     pub metrics: Metrics,
     /// Connections: a drain waits for them.
@@ -149,6 +152,7 @@ impl Gateway {
             keeper,
             grant_wait_max,
             decisions: DecisionLog::new(outcrop_policy::record::RECORDS_KEPT),
+            export: OnceLock::new(),
             slots: Slots::new(slots, metrics.clone()),
             metrics,
             connections: TaskTracker::new(),
@@ -156,6 +160,23 @@ impl Gateway {
             body_kib: Arc::new(Semaphore::new(BODIES_KIB_MAX)),
             drains: Arc::new(Semaphore::new(DRAINS_MAX)),
         }
+    }
+
+    /// Keeps a finished record, and hands it to the export if there is one; that never waits (I-4).
+    pub(crate) fn keep(&self, decision: Decision) {
+        let decision = Arc::new(decision);
+        if let Some(export) = self.export.get()
+            && export.try_send(Arc::clone(&decision)).is_err()
+        {
+            self.metrics.decisions_dropped.inc();
+        }
+        self.decisions.put(decision);
+    }
+
+    /// Hands every finished record to `export` from here on; what it does not take is counted and dropped.
+    pub fn export_to(&self, export: mpsc::Sender<Arc<Decision>>) {
+        // A second one would take what the first one is owed.
+        let _ = self.export.set(export);
     }
 
     /// The ledger.

@@ -19,6 +19,7 @@ mod body;
 mod clock;
 mod committed;
 pub mod exchange;
+pub mod explain;
 mod drain;
 mod failover;
 mod flow;
@@ -47,6 +48,7 @@ pub mod surface;
 mod trial;
 
 pub use authenticate::{Auth, Caller, Holder, KeyTable, Keyring, StoredKeys};
+pub use explain::{Described, Explained, explain};
 pub use gate::Gate;
 pub use gateway::{Gateway, Limits, Parts, Snapshot, StreamLimits};
 pub use listen::{ListenLimits, serve};

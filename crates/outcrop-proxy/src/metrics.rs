@@ -106,6 +106,8 @@ pub struct Metrics {
     first_content_seconds: Family<OperationLabels, Histogram, fn() -> Histogram>,
     overhead_seconds: Family<StageLabels, Histogram, fn() -> Histogram>,
     pub(crate) decision_seconds: Histogram,
+    /// Records that the export did not take.
+    pub decisions_dropped: Counter,
     attempts: Family<AttemptLabels, Counter>,
     failovers: Family<FailoverLabels, Counter>,
     breaker_transitions: Family<TransitionLabels, Counter>,
@@ -136,6 +138,7 @@ impl Metrics {
             first_content_seconds: Family::new_with_constructor(latency as fn() -> Histogram),
             overhead_seconds: Family::new_with_constructor(overhead as fn() -> Histogram),
             decision_seconds: decision(),
+            decisions_dropped: Counter::default(),
             attempts: Family::default(),
             failovers: Family::default(),
             breaker_transitions: Family::default(),
@@ -166,6 +169,7 @@ impl Metrics {
         );
         registry.register("overhead_seconds", "Time that the gateway itself added", m.overhead_seconds);
         registry.register("decision_seconds", "Time of the routing decision", m.decision_seconds);
+        registry.register("decisions_dropped", "Records the export did not take", m.decisions_dropped);
         registry.register("attempts", "Attempts by path and outcome class", m.attempts);
         registry.register("failovers", "Attempts that followed a failed one", m.failovers);
         registry.register(
@@ -212,7 +216,8 @@ impl Metrics {
         }
     }
 
-    pub(crate) fn breaker_transition(&self, target: &str, state: &'static str) {
+    /// Counts a change of a target's breaker.
+    pub fn breaker_transition(&self, target: &str, state: &'static str) {
         self.breaker_transitions.get_or_create(&TransitionLabels { target: target.into(), state }).inc();
     }
 
@@ -294,7 +299,7 @@ impl Metrics {
                 api,
                 operation: Arc::clone(&operation),
                 path: Arc::clone(path),
-                outcome: outcome.label,
+                outcome: outcome.label.label(),
             })
             .inc();
         let labels = OperationLabels { api, operation };

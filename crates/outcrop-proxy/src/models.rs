@@ -36,8 +36,9 @@ pub(crate) fn models(
 
 /// Aliases the caller may use, sorted.
 pub(crate) fn usable<'a>(snapshot: &'a Snapshot, caller: &Caller) -> Vec<&'a str> {
-    let mut names: Vec<&str> =
-        snapshot.routes.models.keys().map(|k| &**k).filter(|n| caller.may_use(n, true)).collect();
+    let routes = &snapshot.routes;
+    let on = routes.models.keys().map(|k| &**k).filter(|n| !routes.off.models.contains(*n));
+    let mut names: Vec<&str> = on.filter(|n| caller.may_use(n, true)).collect();
     names.sort_unstable();
     names
 }

@@ -2,6 +2,7 @@
 
 use std::hash::{DefaultHasher, Hash, Hasher};
 
+use outcrop_core::decision::{Basis, Candidate, Exclusion, Mode};
 use outcrop_core::failure::{Code, Failure};
 use outcrop_core::operation::Operation;
 use outcrop_core::{Priority, Usage};
@@ -9,7 +10,8 @@ use outcrop_policy::Health;
 use outcrop_policy::health::Shape;
 use outcrop_policy::ledger::Level;
 use outcrop_policy::operations::DEFAULT_OPERATION;
-use outcrop_policy::route::{Circumstances, Plan, Question, TargetSpec};
+use outcrop_policy::route::{Circumstances, Plan, Question, Routes, TargetSpec};
+use outcrop_upstream::speaks;
 use tokio::time::Instant;
 
 use crate::authenticate::Caller;
@@ -19,7 +21,7 @@ use crate::intake::Call;
 use crate::settle::Record;
 
 /// Output tokens that an answer usually has, at most.
-const OUTPUT_USUAL: u64 = 500;
+pub(crate) const OUTPUT_USUAL: u64 = 500;
 
 /// What the request is promised: its operation, and the deadline that begins to run with it.
 pub(crate) fn promise<'a>(
@@ -28,16 +30,25 @@ pub(crate) fn promise<'a>(
     record: &mut Record,
 ) -> Result<&'a Operation, Failure> {
     let name = wishes.operation.as_deref().unwrap_or(DEFAULT_OPERATION);
-    let operation = snapshot.routes.operation(name).ok_or_else(|| {
-        let known: Vec<&str> = snapshot.routes.operations.iter().map(|o| &*o.name).collect();
+    let operation = operation_of(&snapshot.routes, name)?;
+    let deadline = wishes.deadline.map_or(operation.deadline, |d| d.min(operation.deadline));
+    let priority = wishes.priority.map_or(operation.priority, |p| p.min(operation.priority));
+    record.promised(operation, priority, deadline);
+    Ok(operation)
+}
+
+/// The operation of that name, if it is known and switched on.
+pub(crate) fn operation_of<'a>(routes: &'a Routes, name: &str) -> Result<&'a Operation, Failure> {
+    let operation = routes.operation(name).ok_or_else(|| {
+        let known: Vec<&str> = routes.operations.iter().map(|o| &*o.name).collect();
         Failure::refusal(
             Code::InvalidRequest,
             format!("x-outcrop-operation names no operation; known: {}.", known.join(", ")),
         )
     })?;
-    let deadline = wishes.deadline.map_or(operation.deadline, |d| d.min(operation.deadline));
-    let priority = wishes.priority.map_or(operation.priority, |p| p.min(operation.priority));
-    record.promised(operation, priority, deadline);
+    if routes.off.operations.contains(&operation.name) {
+        return Err(switched_off("operation", name));
+    }
     Ok(operation)
 }
 
@@ -64,13 +75,17 @@ pub(crate) fn plan(planning: Planning<'_>, record: &mut Record) -> Result<Plan, 
     }
     let started = Instant::now();
     let model = planning.model(record);
+    if planning.snapshot.routes.off.models.contains(model) {
+        return Err(switched_off("model", model));
+    }
     let circumstances = planning.circumstances(started, record);
-    let plan = ask_policy(planning, model, circumstances, record.created());
+    let basis = planning.basis(model, &circumstances);
+    let plan = ask_policy(planning, model, &basis, circumstances, record.created());
     record.decided(started.elapsed());
-    let plan = plan.ok_or_else(|| unknown_model(call))?;
-    record.candidates(&plan);
+    let mut plan = plan.ok_or_else(|| unknown_model(&call.envelope.model))?;
+    record.planned(&mut plan, basis);
     if plan.choices.is_empty() {
-        return Err(no_legal_target(&plan, call));
+        return Err(no_legal_target(record.candidates(), &call.envelope.model));
     }
     Ok(plan)
 }
@@ -90,6 +105,27 @@ impl<'a> Planning<'a> {
         }
     }
 
+    /// All that the policy is told of the request.
+    fn basis(&self, model: &str, circumstances: &Circumstances) -> Basis {
+        let Self { snapshot, caller, call, .. } = self;
+        let is_alias = snapshot.routes.models.contains_key(model);
+        Basis {
+            strategy: circumstances.strategy,
+            mode: Mode::default(),
+            remaining_us: u64::try_from(circumstances.remaining.as_micros()).unwrap_or(u64::MAX),
+            asked_deadline_ms: call.wishes.deadline.map(|d| u64::try_from(d.as_millis()).unwrap_or(u64::MAX)),
+            asked_priority: call.wishes.priority,
+            stick: circumstances.stick,
+            may_probe: circumstances.may_probe,
+            money_is_short: circumstances.money_is_short,
+            seed: circumstances.seed,
+            residency: caller.residency.or(call.wishes.residency).map(|residency| residency.label().into()),
+            hint: call.wishes.path.clone(),
+            allowed: caller.may_use(model, is_alias),
+            usage: probable_usage(call),
+        }
+    }
+
     fn model(&self, record: &mut Record) -> &'a str {
         let asked = self.call.envelope.model.as_str();
         let degrades = self.pressure >= Level::Degraded && record.priority() < Priority::Critical;
@@ -104,32 +140,39 @@ impl<'a> Planning<'a> {
     }
 }
 
-fn ask_policy(planning: Planning<'_>, model: &str, circumstances: Circumstances, unix: u64) -> Option<Plan> {
+fn ask_policy(
+    planning: Planning<'_>,
+    model: &str,
+    basis: &Basis,
+    circumstances: Circumstances,
+    unix: u64,
+) -> Option<Plan> {
     let Planning { snapshot, caller, call, operation, health, .. } = planning;
     let (shape, now) = (shape_of(call), Instant::now().into_std());
     let standing = |name: &str, spec: &TargetSpec| health.standing(name, shape, spec.quota, now);
-    let is_alias = snapshot.routes.models.contains_key(model);
-    let can_carry = |spec: &TargetSpec, id: &str| {
-        let path = snapshot.upstreams.path(&spec.path);
-        path.is_some_and(|path| path.speaks(&call.envelope, id).is_some())
-    };
+    let can_carry = |spec: &TargetSpec, id: &str| speaks(spec.kind, &call.envelope, id).is_some();
     snapshot.routes.plan(&Question {
         model,
         operation,
         residency: caller.residency.or(call.wishes.residency),
         hint: call.wishes.path.as_deref(),
-        allowed: caller.may_use(model, is_alias),
+        allowed: basis.allowed,
         unix,
         can_carry: &can_carry,
         standing: &standing,
-        usage: probable_usage(call),
+        usage: basis.usage,
         circumstances,
     })
 }
 
 /// The shape of the answer that a call asks for.
 pub(crate) fn shape_of(call: &Call) -> Shape {
-    if call.envelope.stream { Shape::Stream } else { Shape::Whole }
+    shape(call.envelope.stream)
+}
+
+/// The shape of an answer.
+pub(crate) fn shape(stream: bool) -> Shape {
+    if stream { Shape::Stream } else { Shape::Whole }
 }
 
 /// Roughly what a call will use: enough to compare what it costs at one target and at another.
@@ -145,23 +188,33 @@ fn sticking_to(caller: &Caller, prefix: &[u8]) -> u64 {
     hasher.finish()
 }
 
-fn shown_model(call: &Call) -> String {
-    call.envelope.model.chars().take(120).collect()
+fn shown(model: &str) -> String {
+    model.chars().take(120).collect()
 }
 
-fn unknown_model(call: &Call) -> Failure {
-    let model = shown_model(call);
+pub(crate) fn unknown_model(model: &str) -> Failure {
+    let model = shown(model);
     Failure::refusal(
         Code::UnknownModel,
         format!("The model `{model}` is not known here; GET /v1/models lists the models you may use."),
     )
 }
 
+/// Model or operation is off: the operator's flag says so.
+pub(crate) fn switched_off(what: &str, name: &str) -> Failure {
+    let name = shown(name);
+    Failure::refusal(
+        Code::Disabled,
+        format!(
+            "The {what} `{name}` is switched off by whoever runs this gateway; use another one, or ask them."
+        ),
+    )
+}
+
 /// No target is legal: forbidden when it is the key's doing, 400 when no path can say it, 422 when one
 /// would be if it had a price, else 503.
-fn no_legal_target(plan: &Plan, call: &Call) -> Failure {
-    use outcrop_core::decision::Exclusion;
-    let all = |why: Exclusion| plan.candidates.iter().all(|c| c.excluded == Some(why));
+pub(crate) fn no_legal_target(candidates: &[Candidate], model: &str) -> Failure {
+    let all = |why: Exclusion| candidates.iter().all(|c| c.excluded == Some(why));
     if all(Exclusion::AllowList) {
         return Failure::refusal(Code::Forbidden, "Your key may not use this model.");
     }
@@ -172,15 +225,15 @@ fn no_legal_target(plan: &Plan, call: &Call) -> Failure {
         );
     }
     // The price is looked for last, so a target without one is legal in every other way.
-    if plan.candidates.iter().any(|c| c.excluded == Some(Exclusion::TooSlow)) {
+    if candidates.iter().any(|c| c.excluded == Some(Exclusion::TooSlow)) {
         return Failure::refusal(
             Code::DeadlineInfeasible,
             "Every path that may serve this request usually takes longer than what is left of its deadline, so \
              it was not sent; allow more time.",
         );
     }
-    if plan.candidates.iter().any(|c| c.excluded == Some(Exclusion::PriceUnknown)) {
-        let model = shown_model(call);
+    if candidates.iter().any(|c| c.excluded == Some(Exclusion::PriceUnknown)) {
+        let model = shown(model);
         return Failure::refusal(
             Code::PriceUnknown,
             format!(

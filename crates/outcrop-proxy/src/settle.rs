@@ -7,7 +7,9 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use outcrop_core::decision::{AttemptFailure, AttemptRecord, Decision, Exclusion, OutcomeRecord};
+use outcrop_core::decision::{
+    AttemptFailure, AttemptRecord, Basis, Candidate, Decision, End, Exclusion, OutcomeRecord,
+};
 use outcrop_core::failure::{Class, Failure, Origin};
 use outcrop_core::money::NanoUsd;
 use outcrop_core::operation::Operation;
@@ -71,23 +73,8 @@ impl Record {
     pub(crate) fn open(gateway: &Arc<Gateway>, api: Dialect, accepted: Instant, unix: Duration) -> Self {
         let mut buffer = uuid::Uuid::encode_buffer();
         let id = uuid::Uuid::now_v7().hyphenated().encode_lower(&mut buffer);
-        let decision = Decision {
-            request_id: RequestId::new(&*id),
-            accepted_at_ms: u64::try_from(unix.as_millis()).unwrap_or(u64::MAX),
-            api,
-            caller: String::new(),
-            model: String::new(),
-            stand_in: None,
-            stream: false,
-            operation: String::new(),
-            priority: Priority::default(),
-            deadline_ms: 0,
-            snapshot: 0,
-            candidates: Vec::new(),
-            decided_in_ns: 0,
-            attempts: Vec::new(),
-            outcome: None,
-        };
+        let accepted_at_ms = u64::try_from(unix.as_millis()).unwrap_or(u64::MAX);
+        let decision = Decision::opened(RequestId::new(&*id), accepted_at_ms, api);
         Self {
             gateway: Arc::clone(gateway),
             decision: Some(Box::new(decision)),
@@ -216,9 +203,17 @@ impl Record {
         self.counted = usage;
     }
 
-    /// What was decided.
-    pub(crate) fn candidates(&mut self, plan: &Plan) {
-        self.decision().candidates.clone_from(&plan.candidates);
+    /// What was decided, and by what.
+    pub(crate) fn planned(&mut self, plan: &mut Plan, basis: Basis) {
+        let decision = self.decision();
+        // Nothing after this step reads them in the plan.
+        decision.candidates = std::mem::take(&mut plan.candidates);
+        decision.basis = Some(Basis { mode: plan.mode, ..basis });
+    }
+
+    /// Every target of the model, with why it was left out.
+    pub(crate) fn candidates(&self) -> &[Candidate] {
+        &self.view().candidates
     }
 
     /// A target turned out not to be usable for the request; nothing was sent to it.
@@ -285,7 +280,7 @@ impl Record {
         self.gateway.metrics.exchange(&decision, &self.path, &outcome, self.answered_after);
         log(&decision, &self.path, &outcome, ending);
         decision.outcome = Some(outcome);
-        self.gateway.decisions.put(*decision);
+        self.gateway.keep(*decision);
         self.tell_triggers(ending);
     }
 
@@ -336,13 +331,13 @@ fn speaks_of_service(failure: &Failure) -> Option<bool> {
 
 fn outcome_of(ending: &Ending<'_>, total: Duration, overhead: Duration, met: bool) -> OutcomeRecord {
     let (code, label, usage, cost, kept) = match ending {
-        Ending::Complete { usage, cost } => (None, "ok", *usage, *cost, met),
-        Ending::Partial { failure, usage } => (Some(failure.code), "partial", *usage, None, false),
+        Ending::Complete { usage, cost } => (None, End::Ok, *usage, *cost, met),
+        Ending::Partial { failure, usage } => (Some(failure.code), End::Partial, *usage, None, false),
         Ending::Failed(failure) if failure.class == Class::CallerGone => {
-            (None, "caller_gone", Usage::default(), None, met)
+            (None, End::CallerGone, Usage::default(), None, met)
         }
-        Ending::Failed(failure) => (Some(failure.code), "failed", Usage::default(), None, false),
-        Ending::CallerGone => (None, "caller_gone", Usage::default(), None, met),
+        Ending::Failed(failure) => (Some(failure.code), End::Failed, Usage::default(), None, false),
+        Ending::CallerGone => (None, End::CallerGone, Usage::default(), None, met),
     };
     OutcomeRecord {
         code,
@@ -377,7 +372,7 @@ fn log(decision: &Decision, path: &str, outcome: &OutcomeRecord, ending: &Ending
                 stream = decision.stream,
                 path,
                 attempts = decision.attempts.len(),
-                outcome = outcome.label,
+                outcome = outcome.label.label(),
                 code = outcome.code.map_or("", outcrop_core::Code::label),
                 reason,
                 detail,

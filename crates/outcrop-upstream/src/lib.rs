@@ -36,7 +36,7 @@ mod want;
 
 pub use attempt::{Answer, AnswerBody, Attempt, Whole};
 pub use dispatch::Dispatch;
-pub use path::Path;
+pub use path::{Path, speaks};
 pub use spec::{
     BedrockSpec, Connect, CredentialSpec, HttpSpec, KindSpec, McpSpec, McpTransport, PathSpec, Progress,
 };

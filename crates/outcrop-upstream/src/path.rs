@@ -37,23 +37,9 @@ impl Path {
         }
     }
 
-    /// The protocol that an attempt at `model_id` would use: the caller's own where the path has it.
-    /// `None` when the path cannot carry what is asked.
+    /// The protocol that an attempt at `model_id` would use; see `speaks`.
     pub fn speaks(&self, envelope: &Envelope, model_id: &str) -> Option<Protocol> {
-        match self {
-            Self::Bedrock(_) => crate::bedrock::speaks(envelope, model_id),
-            Self::Mcp(_) => (want(envelope) == Want::Chat).then_some(Protocol::McpTool),
-            Self::OpenAi(_) => match want(envelope) {
-                Want::Chat => Some(Protocol::OpenAiChat),
-                Want::Embed => Some(Protocol::OpenAiEmbeddings),
-                Want::CountTokens | Want::Native => None,
-            },
-            Self::Anthropic(_) => match want(envelope) {
-                Want::Chat => Some(Protocol::AnthropicMessages),
-                Want::CountTokens => Some(Protocol::AnthropicCountTokens),
-                Want::Embed | Want::Native => None,
-            },
-        }
+        speaks(self.kind(), envelope, model_id)
     }
 
     /// Tries once. Whole answers are complete when this returns; streams have sent their head.
@@ -72,5 +58,24 @@ impl Path {
             Self::Mcp(path) => path.close().await,
             Self::OpenAi(_) | Self::Anthropic(_) => {}
         }
+    }
+}
+
+/// The protocol that a path of this kind would use for `model_id`: the caller's own where it has it. `None`
+/// when it cannot carry what is asked.
+pub fn speaks(kind: PathKind, envelope: &Envelope, model_id: &str) -> Option<Protocol> {
+    match kind {
+        PathKind::Bedrock => crate::bedrock::speaks(envelope, model_id),
+        PathKind::Mcp => (want(envelope) == Want::Chat).then_some(Protocol::McpTool),
+        PathKind::OpenAi => match want(envelope) {
+            Want::Chat => Some(Protocol::OpenAiChat),
+            Want::Embed => Some(Protocol::OpenAiEmbeddings),
+            Want::CountTokens | Want::Native => None,
+        },
+        PathKind::Anthropic => match want(envelope) {
+            Want::Chat => Some(Protocol::AnthropicMessages),
+            Want::CountTokens => Some(Protocol::AnthropicCountTokens),
+            Want::Embed | Want::Native => None,
+        },
     }
 }

@@ -48,7 +48,8 @@ pub(crate) fn run(checked: &Checked, as_json: bool) -> ExitCode {
 
 const RESIDENCIES: [(&str, Option<Residency>); 2] = [("any", None), ("eu", Some(Residency::Eu))];
 
-fn table(header: &[&str]) -> Table {
+/// An empty table for people.
+pub(crate) fn table(header: &[&str]) -> Table {
     let mut table = Table::new();
     table.load_style(presets::UTF8_BORDERS_ONLY).set_content_arrangement(ContentArrangement::Dynamic);
     table.set_header(header);

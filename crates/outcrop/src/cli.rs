@@ -8,7 +8,10 @@ use std::process::ExitCode;
 
 use clap::{Args, Parser, Subcommand};
 
-use crate::{budget, certify, check, config, demo, key, lab, serve, stop};
+use crate::{
+    budget, certify, check, config, demo, explain, flag, key, lab, recommendations, replay, serve, stop,
+    target,
+};
 
 /// Exit code of bad input (sysexits.h `EX_USAGE`).
 pub const EX_USAGE: u8 = 64;
@@ -47,6 +50,18 @@ enum Command {
     /// Make keys.
     #[command(subcommand)]
     Key(key::Command),
+    /// Say why a request went where it went, or where a described one would go.
+    Explain(explain::Explain),
+    /// Say what a new configuration would have changed, over recorded decisions.
+    Replay(replay::Replay),
+    /// Turn switches, paths, models and operations on and off at run time.
+    #[command(subcommand)]
+    Flag(flag::Command),
+    /// See what the optimizer proposes, why, and what became of it.
+    Recommendations(recommendations::Recommendations),
+    /// See the health of targets; hold one serving or tripped by hand.
+    #[command(subcommand)]
+    Target(target::Command),
 }
 
 /// The configuration file.
@@ -97,6 +112,11 @@ pub fn run() -> ExitCode {
         Command::Resume(options) => stop::resume(&options),
         Command::Budget(command) => budget::run(&command),
         Command::Key(command) => key::run(&command),
+        Command::Explain(options) => explain::run(&options),
+        Command::Replay(options) => replay::run(&options),
+        Command::Flag(command) => flag::run(&command),
+        Command::Recommendations(options) => recommendations::run(&options),
+        Command::Target(command) => target::run(&command),
     }
 }
 

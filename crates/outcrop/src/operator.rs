@@ -99,6 +99,16 @@ impl OperatorError {
     }
 }
 
+/// Shows an answer, as JSON for programs; or says why there is none.
+pub(crate) fn say(done: Result<Value, OperatorError>, as_json: bool, show: impl FnOnce(&Value)) -> ExitCode {
+    match done {
+        Ok(done) if as_json => anstream::println!("{done:#}"),
+        Ok(done) => show(&done),
+        Err(error) => return error.refuse(),
+    }
+    ExitCode::SUCCESS
+}
+
 /// Asks the gateway behind `socket`; an answer without a body is `null`.
 pub fn call(socket: &Path, method: Method, path: &str, body: Option<&Value>) -> Result<Value, OperatorError> {
     let unreachable = |error| OperatorError::Unreachable { socket: socket.to_owned(), error };

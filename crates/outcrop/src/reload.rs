@@ -15,6 +15,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::authority::Authority;
 use crate::budgeting::limits::Limits;
+use crate::overlay::Overlay;
 use crate::{config, snapshot};
 
 /// A change is taken up once the file has been quiet for this long.
@@ -25,6 +26,7 @@ pub(crate) struct Parts {
     pub(crate) gateway: Arc<Gateway>,
     pub(crate) authority: Authority,
     pub(crate) limits: Limits,
+    pub(crate) overlay: Overlay,
 }
 
 /// Reloads until `stop` is cancelled.
@@ -75,7 +77,7 @@ fn watcher(file: &Path, changed: Arc<Notify>) -> notify_debouncer_full::notify::
 
 /// Puts the file in force, or keeps what is and says why.
 pub(crate) fn reload(parts: &Parts, file: &Path) {
-    let Parts { gateway, authority, limits } = parts;
+    let Parts { gateway, authority, limits, overlay } = parts;
     let mut checked = match config::load(file) {
         Ok(checked) => checked,
         Err(problems) => {
@@ -86,14 +88,14 @@ pub(crate) fn reload(parts: &Parts, file: &Path) {
         return tracing::error!(cause, "reload refused; the former configuration stays in force");
     }
     let before = gateway.snapshot();
-    let version = before.version + 1;
-    match snapshot::build(&checked, version, Some(&before.upstreams), &gateway.background) {
+    match snapshot::build(&checked, 0, Some(&before.upstreams), &gateway.background) {
         Ok(next) => {
             let upstreams = Arc::clone(&next.upstreams);
-            gateway.swap(next);
+            let (version, replaced) = overlay.install(next);
             limits.replace(checked.budgets.clone());
             tracing::info!(version, "configuration reloaded");
-            gateway.background.spawn(retire(before, upstreams));
+            drop(before);
+            gateway.background.spawn(retire(replaced, upstreams));
         }
         Err(error) => {
             tracing::error!(%error, "reload refused; the former configuration stays in force");
@@ -101,15 +103,18 @@ pub(crate) fn reload(parts: &Parts, file: &Path) {
     }
 }
 
-/// Ends what only the former snapshot used, once no exchange plans with it any more.
+/// Ends what only former snapshots used, once no exchange plans with any of them: those that differ only in
+/// their flags share their paths.
 async fn retire(before: Arc<Snapshot>, successor: Arc<Upstreams>) {
-    let mut tick = tokio::time::interval(Duration::from_secs(1));
     let patience = before.streams.total_max.max(DEADLINE_MAX).as_secs();
+    let former = Arc::clone(&before.upstreams);
+    drop(before);
+    let mut tick = tokio::time::interval(Duration::from_secs(1));
     for _ in 0..patience {
         tick.tick().await;
-        if Arc::strong_count(&before) == 1 {
+        if Arc::strong_count(&former) == 1 {
             break;
         }
     }
-    before.upstreams.close_replaced(&successor).await;
+    former.close_replaced(&successor).await;
 }

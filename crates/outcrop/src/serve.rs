@@ -29,9 +29,12 @@ use crate::budgeting::{Desk, watch};
 use crate::cli::{EX_UNAVAILABLE, refuse};
 use crate::clock::wall;
 use crate::config::Checked;
+use crate::optimizing::Optimizing;
+use crate::overlay::Overlay;
+use crate::steering::Helm;
 use crate::store::Kept;
 use crate::view::GatewayView;
-use crate::{admin, config, logging, memory, reload, snapshot, stopping, store, tls};
+use crate::{admin, config, export, logging, memory, reload, snapshot, stopping, store, tls};
 
 /// Why a gateway does not start.
 #[derive(Debug, thiserror::Error)]
@@ -145,9 +148,11 @@ pub struct Running {
     /// What the exchanges share.
     pub gateway: Arc<Gateway>,
     authority: Authority,
+    optimizing: Optimizing,
     /// What outlives the process.
     pub store: Store,
     drain: CancellationToken,
+    end_export: CancellationToken,
     stop_admin: CancellationToken,
     serving: JoinHandle<bool>,
     admin_thread: std::thread::JoinHandle<io::Result<()>>,
@@ -167,7 +172,7 @@ impl Running {
         let Kept { store, register, keeper } = store::open(checked, &background).await?;
         let authority =
             Authority::establish(checked, register).map_err(|error| StartError::Keys(error.to_string()))?;
-        let (gateway, registry) = gateway(checked, &authority, keeper, background)?;
+        let (gateway, registry) = gateway(checked, &authority, keeper, background.clone())?;
         let (drain, stop_admin) = (CancellationToken::new(), CancellationToken::new());
         let (data_address, admin_address) = (data.local_addr()?, admin.local_addr()?);
         let view = Arc::new(GatewayView { gateway: Arc::clone(&gateway), registry, drain: drain.clone() });
@@ -177,19 +182,33 @@ impl Running {
         let limits = limits(checked, &gateway, &authority);
         let desk = Desk { gateway: Arc::clone(&gateway), store: store.clone(), limits: limits.clone() };
         let budgets = outcrop_admin::budgets(Arc::new(desk.clone()));
+        let (register, is_kept) = authority.register();
+        let overlay = Overlay::new(Arc::clone(&gateway), register, checked.routes.clone());
+        let optimizing = Optimizing::new(Arc::clone(&gateway), overlay.clone());
+        let helm = Helm {
+            gateway: Arc::clone(&gateway),
+            overlay: overlay.clone(),
+            optimizing: optimizing.clone(),
+            is_kept,
+        };
         let more = more(&authority).merge(outcrop_admin::stops(stopper)).merge(budgets);
+        let more = more.merge(outcrop_admin::steering(Arc::new(helm)));
         let admin_thread = admin::start(sockets, view, more, stopping, stop_admin.clone())?;
         gateway.background.spawn(authority.clone().follow(drain.clone()));
         gateway.background.spawn(limits.clone().follow(drain.clone()));
+        gateway.background.spawn(overlay.clone().follow(drain.clone()));
+        gateway.background.spawn(optimizing.clone().watch(drain.clone()));
+        let end_export = CancellationToken::new();
+        export::start(&checked.export, &gateway, end_export.clone())?;
         gateway.background.spawn(watch::watch(desk, drain.clone()));
         gateway.background.spawn(outcrop_proxy::probe::watch(Arc::clone(&gateway), drain.clone()));
         let slots = || Arc::clone(&gateway.slots);
         gateway.background.spawn(watch_delay(slots(), drain.clone()));
         gateway.background.spawn(memory::watch(slots(), checked.memory.clone(), drain.clone()));
         if let Some(file) = file {
-            let parts = reload::Parts { gateway: Arc::clone(&gateway), authority: authority.clone(), limits };
-            let reloading = reload::watch(parts, file, drain.clone());
-            gateway.background.spawn(reloading);
+            let (gateway, authority) = (Arc::clone(&gateway), authority.clone());
+            let parts = reload::Parts { gateway, authority, limits, overlay };
+            background.spawn(reload::watch(parts, file, drain.clone()));
         }
         let door = Door { acceptor, limits: checked.listen.limits, drain: drain.clone() };
         let serving = door.open(data, &gateway)?;
@@ -198,8 +217,10 @@ impl Running {
             admin: admin_address,
             gateway,
             authority,
+            optimizing,
             store,
             drain,
+            end_export,
             stop_admin,
             serving,
             admin_thread,
@@ -218,6 +239,11 @@ impl Running {
         Ok(())
     }
 
+    /// Has the optimizer look at the records as if it were that moment, in milliseconds since the Unix epoch.
+    pub fn optimize(&self, now_ms: u64) {
+        self.optimizing.turn(now_ms);
+    }
+
     /// Finishes what runs and ends. Returns whether everything finished in time.
     pub async fn stop(self) -> bool {
         self.drain.cancel();
@@ -227,6 +253,7 @@ impl Running {
             tracing::warn!("the store did not take the last report; what it lacks is in the dispatch log");
         }
         self.store.close().await;
+        self.end_export.cancel();
         self.gateway.background.close();
         if tokio::time::timeout(BACKGROUND_MAX, self.gateway.background.wait()).await.is_err() {
             tracing::warn!("background work did not end in time and is cut");

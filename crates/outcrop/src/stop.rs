@@ -9,7 +9,7 @@ use outcrop_admin::stops::{ResumeOrder, StopOrder};
 use outcrop_policy::Level;
 use serde_json::{Value, json};
 
-use crate::operator::{OperatorError, Options};
+use crate::operator::{Options, say};
 
 /// Options of `outcrop stop`.
 #[derive(Debug, Args)]
@@ -137,15 +137,6 @@ fn warn(done: &Value) {
     if let Some(message) = done["message"].as_str() {
         anstream::eprintln!("outcrop: {message}");
     }
-}
-
-fn say(done: Result<Value, OperatorError>, as_json: bool, show: impl FnOnce(&Value)) -> ExitCode {
-    match done {
-        Ok(done) if as_json => anstream::println!("{done:#}"),
-        Ok(done) => show(&done),
-        Err(error) => return error.refuse(),
-    }
-    ExitCode::SUCCESS
 }
 
 fn table(stops: &Value) -> Table {

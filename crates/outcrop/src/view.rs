@@ -6,6 +6,7 @@ use std::time::Duration;
 use outcrop_admin::{LoadView, PathView, PriorityLoad, Readiness, TargetView, View};
 use outcrop_core::TargetId;
 use outcrop_core::decision::Decision;
+use outcrop_policy::Wanted;
 use outcrop_policy::admission::PRIORITIES;
 use outcrop_policy::ledger::Totals;
 use outcrop_policy::route::target_name;
@@ -129,8 +130,8 @@ impl View for GatewayView {
         self.gateway.decisions.get(request_id)
     }
 
-    fn decisions(&self, count: usize) -> Vec<Arc<Decision>> {
-        self.gateway.decisions.recent(count)
+    fn decisions(&self, wanted: &Wanted, count: usize) -> Vec<Arc<Decision>> {
+        self.gateway.decisions.recent(wanted, count)
     }
 
     fn open_metrics(&self) -> String {

@@ -5,14 +5,16 @@ use axum::http::Request as HttpRequest;
 use jiff::Timestamp;
 use outcrop_core::decision::Decision;
 use outcrop_core::role::ROLES;
+use outcrop_policy::Wanted;
 use outcrop_policy::ledger::Totals;
 use outcrop_store::{KeyDesk, Pepper, Register};
 use tower::ServiceExt;
 
 use super::*;
 use crate::budgets::{Budgeting, LimitOrder, ReconcileOrder, SpendQuery, Which};
-use crate::stops::{Answering, ResumeOrder, StopOrder, Stopping};
-use crate::{Keys, LoadView, PathView, Readiness, TargetView, budgets, keys, router, stops};
+use crate::steering::{FlagOrder, ForceOrder, Steering};
+use crate::stops::{Answering, NotDone, ResumeOrder, StopOrder, Stopping};
+use crate::{Keys, LoadView, PathView, Readiness, TargetView, budgets, keys, router, steering, stops};
 
 /// A view that takes the name of a role for a key of that role.
 struct Named {
@@ -44,7 +46,7 @@ impl View for Named {
     fn decision(&self, _: &str) -> Option<Arc<Decision>> {
         None
     }
-    fn decisions(&self, _: usize) -> Vec<Arc<Decision>> {
+    fn decisions(&self, _: &Wanted, _: usize) -> Vec<Arc<Decision>> {
         Vec::new()
     }
     fn open_metrics(&self) -> String {
@@ -88,10 +90,29 @@ impl Budgeting for Obedient {
     }
 }
 
+impl Steering for Obedient {
+    fn explain(&self, _: serde_json::Value) -> Result<serde_json::Value, NotDone> {
+        Ok(serde_json::Value::Null)
+    }
+    fn force(&self, _: &str, _: &ForceOrder, _: &Administrator) -> Result<serde_json::Value, NotDone> {
+        Ok(serde_json::Value::Null)
+    }
+    fn flags(&self) -> serde_json::Value {
+        serde_json::Value::Null
+    }
+    fn turn(&self, _: FlagOrder, _: Administrator) -> Answering {
+        Box::pin(async { Ok(serde_json::Value::Null) })
+    }
+    fn recommendations(&self) -> serde_json::Value {
+        serde_json::Value::Null
+    }
+}
+
 async fn ask(asks_for_keys: bool, door: Door, method: &Method, path: &str, key: Option<&str>) -> u16 {
     let desk = KeyDesk::new(Register::in_memory(), Pepper::new(b"pepper"));
     let more = keys(Keys { desk: Some(desk), is_kept: true, now: || Timestamp::UNIX_EPOCH });
     let more = more.merge(stops(Arc::new(Obedient))).merge(budgets(Arc::new(Obedient)));
+    let more = more.merge(steering(Arc::new(Obedient)));
     let mut request =
         HttpRequest::builder().method(method).uri(path).header("content-type", "application/json");
     if let Some(key) = key {
@@ -100,6 +121,8 @@ async fn ask(asks_for_keys: bool, door: Door, method: &Method, path: &str, key: 
     let order = match path {
         "/admin/v1/keys" => r#"{"name":"ci"}"#,
         "/admin/v1/budgets" => r#"{"budget":"all"}"#,
+        "/admin/v1/flags" => r#"{"flag":"hedging","on":true}"#,
+        path if path.ends_with("/force") => r#"{"state":null}"#,
         _ => "{}",
     };
     let body = Body::from(order);

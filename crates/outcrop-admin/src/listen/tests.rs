@@ -34,7 +34,7 @@ impl View for Nothing {
     fn decision(&self, _: &str) -> Option<Arc<Decision>> {
         None
     }
-    fn decisions(&self, _: usize) -> Vec<Arc<Decision>> {
+    fn decisions(&self, _: &outcrop_policy::Wanted, _: usize) -> Vec<Arc<Decision>> {
         Vec::new()
     }
     fn open_metrics(&self) -> String {

@@ -56,6 +56,16 @@ pub enum Forced {
     Tripped,
 }
 
+impl Forced {
+    /// The name used in orders and logs.
+    pub fn label(self) -> &'static str {
+        match self {
+            Self::Serving => "serving",
+            Self::Tripped => "tripped",
+        }
+    }
+}
+
 /// The breaker of one target.
 #[derive(Debug, Clone)]
 pub(super) struct Breaker {

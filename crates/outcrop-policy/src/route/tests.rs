@@ -42,6 +42,7 @@ fn routes() -> Routes {
         operations: operations::shipped(),
         prices: Arc::new(PriceBook::new(vec![nova(None)], None)),
         switches: Switches::default(),
+        off: Off::default(),
     }
 }
 

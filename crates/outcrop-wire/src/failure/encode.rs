@@ -194,7 +194,10 @@ fn signature_kind(reason: Reason) -> Option<&'static str> {
 /// The type a dialect uses where the gateway itself refuses; where the status alone would mislead.
 fn kind_of_code(dialect: Dialect, code: Code) -> &'static str {
     match (dialect, code) {
-        (Dialect::Anthropic, Code::NoLegalTarget | Code::LedgerUnavailable | Code::Stopped) => "api_error",
+        (
+            Dialect::Anthropic,
+            Code::NoLegalTarget | Code::LedgerUnavailable | Code::Stopped | Code::Disabled,
+        ) => "api_error",
         (Dialect::Bedrock, Code::UpstreamFailed) => "ServiceUnavailableException",
         (Dialect::Mcp, _) => code.label(),
         (Dialect::OpenAi | Dialect::Anthropic | Dialect::Bedrock, _) => {
@@ -257,7 +260,8 @@ fn json_rpc_code(error: &ErrorBody<'_>) -> i32 {
         | Code::PriceUnknown
         | Code::RateLimited
         | Code::Overloaded
-        | Code::Stopped => -32000,
+        | Code::Stopped
+        | Code::Disabled => -32000,
         Code::OutcomeUnknown
         | Code::UpstreamFailed
         | Code::NoLegalTarget
@@ -284,6 +288,7 @@ fn may_retry(error: &ErrorBody<'_>) -> bool {
         | Code::NoLegalTarget
         | Code::LedgerUnavailable
         | Code::Stopped
+        | Code::Disabled
         | Code::Overloaded
         | Code::DeadlineInfeasible => error.upstream.map(classify).is_none_or(|(class, _)| match class {
             Class::Permanent | Class::NotHere | Class::Credential => false,

@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 
 use super::*;
 
-const CODES: [Code; 16] = [
+const CODES: [Code; 17] = [
     Code::InvalidRequest,
     Code::Unauthenticated,
     Code::BudgetExceeded,
@@ -22,6 +22,7 @@ const CODES: [Code; 16] = [
     Code::NoLegalTarget,
     Code::LedgerUnavailable,
     Code::Stopped,
+    Code::Disabled,
     Code::Overloaded,
     Code::DeadlineInfeasible,
     Code::DeadlineExceeded,
@@ -343,6 +344,7 @@ fn clients_try_again_where_it_helps_and_never_when_money_ran_out() {
     check(Code::RateLimited, true);
     check(Code::LedgerUnavailable, true);
     check(Code::Stopped, true);
+    check(Code::Disabled, true);
     check(Code::Overloaded, true);
 }
 

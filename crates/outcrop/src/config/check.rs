@@ -19,6 +19,7 @@ use super::stops::StopRules;
 use super::store::StoreSpec;
 use super::text::Text;
 use super::{budgets, models, paths, rates, raw, slots, stops, store, units};
+use crate::export::ExportSpec;
 use crate::memory;
 
 /// A configuration that can be put in force.
@@ -54,6 +55,8 @@ pub struct Checked {
     pub rates: Vec<RateSpec>,
     /// The emergency stop; taken at start only.
     pub stop: StopRules,
+    /// Where decision records go; taken at start only.
+    pub export: ExportSpec,
 }
 
 /// Sockets.
@@ -143,8 +146,17 @@ pub fn check(raw: &raw::Config, folder: &Path) -> Result<Checked, Vec<Found>> {
         routes,
         rates,
         stop: stops::rules(&raw.stop, &mut findings),
+        export: export(&raw.decisions, folder, &mut findings),
     };
     if findings.0.is_empty() { Ok(checked) } else { Err(findings.0) }
+}
+
+fn export(raw: &raw::Decisions, folder: &Path, findings: &mut Findings) -> ExportSpec {
+    ExportSpec {
+        file: raw.export.as_ref().map(|file| folder.join(&**file)),
+        bytes_max: at_least_one(raw.export_bytes_max.as_ref(), 64 * 1024 * 1024, findings) as u64,
+        kept: usize::from(raw.export_kept.unwrap_or(4)),
+    }
 }
 
 fn memory(limits: &raw::Limits, findings: &mut Findings) -> memory::Source {

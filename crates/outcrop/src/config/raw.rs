@@ -1,6 +1,7 @@
 //! The file as people write it. Every field is documented here, and only here: the reference and the
 //! JSON schema are made from these lines.
 
+mod decisions;
 mod ledger;
 mod limits;
 mod path;
@@ -12,6 +13,7 @@ use toml::Spanned;
 
 use super::text::{Secret, Text};
 
+pub use self::decisions::Decisions;
 pub use self::ledger::{Budget, OnShortage, Store};
 pub use self::limits::{Limits, Shares};
 pub use self::path::{Credentials, Kind, Path, Progress};
@@ -30,9 +32,12 @@ pub struct Config {
     /// Limits on requests, streams and connections.
     #[serde(default)]
     pub limits: Limits,
-    /// Switches.
+    /// Switches of routing; an operator can turn each at run time (`outcrop flag`).
     #[serde(default)]
     pub flags: Flags,
+    /// Decision records.
+    #[serde(default)]
+    pub decisions: Decisions,
     /// The emergency stop.
     #[serde(default)]
     pub stop: EmergencyStop,
@@ -115,7 +120,7 @@ pub enum AuthMode {
     Open,
 }
 
-/// Switches.
+/// Switches of routing; an operator can turn each at run time (`outcrop flag`).
 #[derive(Debug, Default, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Flags {

@@ -167,6 +167,7 @@ async fn gateway(behind: SocketAddr, limits: Limits, tasks: &TaskTracker) -> Gat
             operations: outcrop_policy::operations::shipped(),
             prices: Arc::default(),
             switches: outcrop_policy::Switches::default(),
+            off: outcrop_policy::Off::default(),
         },
         rates: Vec::new(),
         upstreams: Arc::new(Upstreams::build(&paths, None, tasks).unwrap()),
