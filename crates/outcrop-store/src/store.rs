@@ -26,6 +26,8 @@ const WORDS_MAX: usize = 500;
 pub struct Store {
     engine: Engine,
     secret: Arc<hmac::Key>,
+    // Names this opening of the store among all there ever were.
+    pub(crate) owner: Arc<str>,
 }
 
 impl std::fmt::Debug for Store {
@@ -52,7 +54,8 @@ impl Store {
         let fresh = hexadecimal(&random());
         let secret = expect!(engine.carry_out(Work::Secret { fresh }).await?, Secret)?;
         let secret = Arc::new(hmac::Key::new(hmac::HMAC_SHA256, secret.as_bytes()));
-        Ok(Self { engine, secret })
+        let owner = hexadecimal(&random()).into();
+        Ok(Self { engine, secret, owner })
     }
 
     /// Which engine it is.
@@ -63,6 +66,10 @@ impl Store {
     /// Whether several replicas share it.
     pub fn is_shared(&self) -> bool {
         self.engine.kind == EngineKind::Postgres
+    }
+
+    pub(crate) async fn carry_out(&self, work: Work) -> Result<Outcome, StoreError> {
+        self.engine.carry_out(work).await
     }
 
     /// Closes it: nothing can be asked of it afterwards, by no handle.
