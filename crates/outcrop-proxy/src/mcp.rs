@@ -8,6 +8,7 @@
 mod converse;
 mod endpoint;
 mod federation;
+mod keyed;
 mod pieces;
 mod places;
 mod refusal;

@@ -35,6 +35,8 @@ pub struct KeyedCall {
     pub tool: Arc<str>,
     /// Names tool and arguments: the same means the same call.
     pub fingerprint: Arc<str>,
+    /// Names this try of the call among all there ever were: only what it has begun does it end.
+    pub ticket: Arc<str>,
 }
 
 /// What is known of a call under its key.
@@ -157,7 +159,7 @@ pub(crate) async fn begin(session: &Session<'_>, opening: &Opening) -> Result<Kn
         (&call.key).into(),
         (&call.tool).into(),
         (&call.fingerprint).into(),
-        owner.into(),
+        (&name_of(owner, call)).into(),
         now_ms.into(),
         until_ms.into(),
         expires_ms.into(),
@@ -190,7 +192,7 @@ pub(crate) async fn end(session: &Session<'_>, closing: &Closing) -> Result<(), 
         result.into(),
         (&call.caller).into(),
         (&call.key).into(),
-        owner.into(),
+        (&name_of(owner, call)).into(),
         (&call.fingerprint).into(),
     ];
     session.run(sql, values).await.map(|_| ())
@@ -206,8 +208,13 @@ pub(crate) async fn clear(
     let now_ms = session.shared_ms(now_ms).await?;
     let alone = i64::from(!session.is_shared());
     let sql = "DELETE FROM keyed_call WHERE caller = $1 AND call_key = $2 AND (state <> 'running' OR \
-               until_ms < $3 OR (CAST($4 AS BIGINT) = 1 AND owner <> $5))";
-    session.run(sql, vec![caller.into(), key.into(), now_ms.into(), alone.into(), owner.into()]).await
+               until_ms < $3 OR (CAST($4 AS BIGINT) = 1 AND owner NOT LIKE $5))";
+    session
+        .run(
+            sql,
+            vec![caller.into(), key.into(), now_ms.into(), alone.into(), (&*format!("{owner}%")).into()],
+        )
+        .await
 }
 
 /// What is kept.
@@ -250,7 +257,7 @@ async fn look(
         ("kept", Some(result)) => Ok(Known::Kept(result)),
         ("too_large", _) => Ok(Known::TooLarge),
         // Where one process has the store to itself, another owner is a process that has ended.
-        ("running", _) if until_ms >= now_ms && (whose == *owner || session.is_shared()) => {
+        ("running", _) if until_ms >= now_ms && (whose.starts_with(&**owner) || session.is_shared()) => {
             Ok(Known::Running)
         }
         // Whatever else stands there, it may have run.
@@ -280,7 +287,13 @@ async fn is_full(session: &Session<'_>, caller: &Arc<str>) -> Result<bool, Store
 async fn remove(session: &Session<'_>, call: &KeyedCall, owner: &Arc<str>) -> Result<(), StoreError> {
     let sql =
         "DELETE FROM keyed_call WHERE caller = $1 AND call_key = $2 AND owner = $3 AND state = 'running'";
-    session.run(sql, vec![(&call.caller).into(), (&call.key).into(), owner.into()]).await.map(|_| ())
+    let name = name_of(owner, call);
+    session.run(sql, vec![(&call.caller).into(), (&call.key).into(), (&name).into()]).await.map(|_| ())
+}
+
+/// Who runs a call: one try of it in one process.
+fn name_of(owner: &Arc<str>, call: &KeyedCall) -> Arc<str> {
+    format!("{owner}/{}", call.ticket).into()
 }
 
 fn millis(duration: Duration) -> i64 {

@@ -155,6 +155,7 @@ impl Running {
         let desk = Desk { gateway: Arc::clone(&gateway), store: store.clone(), limits: limits.clone() };
         let budgets = outcrop_admin::budgets(Arc::new(desk.clone()));
         let more = more(&authority).merge(outcrop_admin::stops(stopper)).merge(budgets);
+        let more = more.merge(outcrop_admin::keyed(store.clone()));
         let admin_thread = admin::start(sockets, view, more, stopping, stop_admin.clone())?;
         gateway.background.spawn(authority.clone().follow(drain.clone()));
         gateway.background.spawn(limits.clone().follow(drain.clone()));

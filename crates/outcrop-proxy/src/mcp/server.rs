@@ -12,10 +12,10 @@ use rmcp::model::{
 };
 use rmcp::service::RequestContext;
 use rmcp::{RoleServer, ServerHandler};
-use serde_json::json;
+use serde_json::{Value, json};
 use tokio::time::Instant;
 
-use super::federation::Wish;
+use super::federation::{Errand, Wish};
 use super::pieces::Pieces;
 use super::{converse, federation, refusal};
 use crate::admit::admit_tool;
@@ -23,7 +23,7 @@ use crate::authenticate::Caller;
 use crate::clock::unix_now;
 use crate::exchange;
 use crate::gateway::{Gateway, Snapshot};
-use crate::headers::Wishes;
+use crate::headers::{self, Wishes};
 use crate::models::usable;
 use crate::rates::rate_tool;
 
@@ -96,7 +96,9 @@ async fn call(
             let _admission = admit_tool(&asker.gateway, &asker.caller, &wishes, by).await.map_err(refused)?;
             let whose = Attribution { tool: Attribution::value(name), ..asker.caller.attribution(&wishes) };
             rate_tool(&asker.gateway, &whose).map_err(refused)?;
-            match federation::call(wish, name, request.arguments).await {
+            let key = key_of(&context, &wishes).map_err(refused)?;
+            let errand = Errand { name, arguments: request.arguments, key };
+            match federation::call(wish, errand).await {
                 Some(called) => called.map_err(refused),
                 None => Err(refused(unknown_tool(name))),
             }
@@ -147,6 +149,15 @@ fn models(asker: &Asker) -> CallToolResult {
 
 fn wish<'a>(asker: &'a Asker, snapshot: &'a Snapshot, wishes: &'a Wishes) -> Wish<'a> {
     Wish { snapshot, gateway: &asker.gateway, caller: &asker.caller, wishes }
+}
+
+/// The idempotency key of a call: its own, or that of the request which carries it.
+fn key_of(context: &RequestContext<RoleServer>, wishes: &Wishes) -> Result<Option<Arc<str>>, Failure> {
+    match context.meta.0.get("idempotency-key") {
+        Some(Value::String(key)) => headers::idempotency_key(key).map(Some),
+        Some(_) => Err(Failure::refusal(Code::InvalidRequest, "_meta: idempotency-key must be a text.")),
+        None => Ok(wishes.idempotency_key.clone()),
+    }
 }
 
 fn unknown_tool(name: &str) -> Failure {

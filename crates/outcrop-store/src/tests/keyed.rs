@@ -17,6 +17,7 @@ fn call(caller: &str, key: &str, arguments: &str) -> KeyedCall {
         key: key.into(),
         tool: "desk__write".into(),
         fingerprint: arguments.into(),
+        ticket: "1".into(),
     }
 }
 
@@ -29,6 +30,10 @@ pub(super) async fn runs_each_key_once(store: Store) {
     assert_eq!(begin(&store, "ada", "k", "x").await, Known::Running);
     assert_eq!(begin(&store, "ada", "k", "y").await, Known::Differs);
     assert_eq!(begin(&store, "bob", "k", "y").await, Known::Begun, "a key belongs to its caller");
+    // A second try that gives up does not take the first one's key with it.
+    let second = KeyedCall { ticket: "2".into(), ..call("ada", "k", "x") };
+    store.end_call(second, CallEnd::NotRun).await.unwrap();
+    assert_eq!(begin(&store, "ada", "k", "x").await, Known::Running);
     store.end_call(call("ada", "k", "x"), CallEnd::Result("{\"n\":1}".into())).await.unwrap();
     assert_eq!(begin(&store, "ada", "k", "x").await, Known::Kept("{\"n\":1}".into()));
     assert_eq!(begin(&store, "ada", "k", "y").await, Known::Differs);

@@ -35,6 +35,7 @@ struct Fixture {
 impl Fixture {
     fn new(transport: McpTransport, change: impl FnOnce(&mut McpSpec)) -> Self {
         let mut mcp = McpSpec {
+            effects: std::collections::BTreeMap::new(),
             transport,
             tool: "converse".into(),
             effect: Effect::ReadOnly,

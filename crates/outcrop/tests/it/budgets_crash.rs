@@ -5,6 +5,7 @@
 
 mod disks;
 mod drain;
+mod keyed;
 mod kills;
 mod load;
 mod place;

@@ -33,6 +33,7 @@ mod drain;
 mod errors;
 mod failover;
 mod hostile;
+mod keyed;
 mod keys;
 mod limits;
 mod overload;

@@ -8,6 +8,7 @@ use outcrop_core::failure::Failure;
 use outcrop_core::reply::ChatReply;
 use outcrop_core::{AttemptId, Class, Priority, Protocol, Reason, RequestId};
 use outcrop_policy::admission::Arrival;
+use outcrop_upstream::mcp::ToolCall;
 use outcrop_upstream::{AnswerBody, Attempt, Dispatch, Path};
 use outcrop_wire::{Envelope, Route, TargetModel};
 use rmcp::model::{CallToolResult, JsonObject};
@@ -26,7 +27,8 @@ fn chat(text: &str) -> Option<JsonObject> {
 }
 
 async fn call(house: &House, tool: &str, arguments: Option<JsonObject>) -> Result<CallToolResult, Failure> {
-    house.client().call_tool(tool, arguments, &Dispatch::untold(), Instant::now() + PLENTY).await
+    let call = ToolCall { tool, arguments, repeatable: false };
+    house.client().call_tool(call, &Dispatch::untold(), Instant::now() + PLENTY).await
 }
 
 /// The answer to a stream of the client's own gateway; each piece lets the server go on.

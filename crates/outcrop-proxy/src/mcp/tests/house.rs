@@ -193,6 +193,7 @@ fn spec(name: &str, address: SocketAddr) -> PathSpec {
         region: None,
         connect: Connect { allow_private: true, ..Connect::default() },
         kind: KindSpec::Mcp(McpSpec {
+            effects: std::collections::BTreeMap::new(),
             transport: McpTransport::Http { url, bearer: None },
             tool: "converse".into(),
             effect: Effect::ReadOnly,

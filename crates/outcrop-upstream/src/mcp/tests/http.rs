@@ -218,12 +218,15 @@ async fn any_tool_is_called_once_and_its_result_passed_on_unchanged() {
     let server = start(Desk::default()).await;
     let fixture = Fixture::new(server.transport(), |_| {});
     let deadline = tokio::time::Instant::now() + PLENTY;
-    let result = fixture.path().call_tool("anything", None, &Dispatch::untold(), deadline).await.unwrap();
+    let result = fixture.path().call_tool(call(None), &Dispatch::untold(), deadline).await.unwrap();
     assert_eq!(result.structured_content.unwrap()["content"], "you said ");
     let arguments = serde_json::json!({"messages": [{"content": "fail"}]});
     let arguments = arguments.as_object().cloned();
-    let failed =
-        fixture.path().call_tool("anything", arguments, &Dispatch::untold(), deadline).await.unwrap();
+    let failed = fixture.path().call_tool(call(arguments), &Dispatch::untold(), deadline).await.unwrap();
     assert_eq!(failed.is_error, Some(true), "an error result is a result");
     fixture.close().await;
+}
+
+fn call(arguments: Option<rmcp::model::JsonObject>) -> crate::mcp::ToolCall<'static> {
+    crate::mcp::ToolCall { tool: "anything", arguments, repeatable: false }
 }

@@ -49,6 +49,10 @@ pub struct Path {
     /// `mcp`: what a second run of the tool would do. Default `unsafe`.
     #[schemars(with = "Option<String>")]
     pub effect: Option<outcrop_core::path::Effect>,
+    /// `mcp`: what a second run of each of the server's other tools would do, by the tool's name. Default
+    /// `unsafe`.
+    #[schemars(with = "Option<BTreeMap<String, String>>")]
+    pub effects: Option<Spanned<BTreeMap<String, outcrop_core::path::Effect>>>,
     /// `mcp`: what progress notifications mean: `life_sign` (default) or `text`.
     pub progress: Option<Progress>,
     /// `mcp`: longest time of one call. Default `120s`.
