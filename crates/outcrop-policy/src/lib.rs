@@ -27,6 +27,7 @@ pub mod route;
 pub mod scope;
 pub mod stops;
 pub mod switches;
+pub mod tools;
 
 pub use health::Health;
 pub use ledger::Ledger;

@@ -43,6 +43,7 @@ mod reserve;
 mod settle;
 pub mod slots;
 pub mod surface;
+mod throughput;
 mod trial;
 
 pub use authenticate::{Auth, Caller, Holder, KeyTable, Keyring, StoredKeys};
@@ -51,3 +52,4 @@ pub use gateway::{Gateway, Limits, Parts, Snapshot, StreamLimits};
 pub use listen::{ListenLimits, serve};
 pub use metrics::Metrics;
 pub use slots::{MemoryReading, SlotLimits, Slots};
+pub use throughput::Floor;

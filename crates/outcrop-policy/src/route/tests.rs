@@ -19,6 +19,7 @@ fn spec(path: &str, kind: PathKind, region: Option<&str>) -> TargetSpec {
         abort_billing: outcrop_core::path::AbortBilling::Unknown,
         max_tokens_default: None,
         quota: None,
+        tiers: Arc::from([]),
     }
 }
 

@@ -9,20 +9,23 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use futures_util::future::join_all;
-use outcrop_core::failure::{Code, Failure};
+use outcrop_core::failure::{Class, Code, Failure, Reason};
 use outcrop_core::path::Effect;
 use outcrop_core::{AttemptId, PathKind, RequestId, Usage};
 use outcrop_policy::Attribution;
 use outcrop_policy::price::Asked;
 use outcrop_policy::residency::Place;
 use outcrop_policy::stops::Phase;
+use outcrop_policy::tools::{Ended, Tried};
 use outcrop_upstream::Path;
 use outcrop_upstream::mcp::{Catalogue, McpPath, ToolCall};
 use rmcp::model::{CallToolResult, JsonObject, ResultType, Tool};
 use tokio::time::Instant;
 
+use super::CALL_TIME_MAX;
 use super::keyed::{Kept, Running};
 use super::refusal::unknown_outcome;
+use super::{keyed, refusal};
 use crate::authenticate::Caller;
 use crate::clock::unix_now;
 use crate::gateway::{Gateway, Snapshot};
@@ -36,8 +39,6 @@ const SEPARATOR: &str = "__";
 const NAME_CHARS_MAX: usize = 128;
 /// Longest wait for one server's list; a slow server is missing from the list, not holding it up.
 const LIST_TIME_MAX: Duration = Duration::from_secs(5);
-/// Longest federated call; a path's own limit is usually shorter.
-pub(super) const CALL_TIME_MAX: Duration = Duration::from_mins(10);
 
 /// Who wants a federated tool, and where it may run.
 #[derive(Clone, Copy)]
@@ -131,6 +132,15 @@ async fn run(
     (name, call): (&str, ToolCall<'_>),
     kept: Option<Running>,
 ) -> Result<CallToolResult, Failure> {
+    let tried = Tried {
+        caller: Arc::clone(&wish.caller.name),
+        tool: name.into(),
+        arguments: keyed::fingerprint(name, &call),
+    };
+    let tools = &wish.gateway.tools;
+    if let Some(rest) = tools.rests(&tried, Instant::now().into_std()) {
+        return Ok(refusal::do_not_retry(name, rest));
+    }
     let whose = wish.whose(server, name);
     let mut stop = wish.gateway.stops.listen();
     let by = Instant::now() + CALL_TIME_MAX;
@@ -151,10 +161,32 @@ async fn run(
         result.result_type.get_or_insert(ResultType::COMPLETE);
         result
     });
+    if let Some(ended) = ended(&called) {
+        tools.ended(&tried, ended, Instant::now().into_std());
+    }
     if let Some(kept) = kept {
         kept.end(&called).await;
     }
     called.map_err(unknown_outcome)
+}
+
+/// What a call says of its tool, if it says anything.
+fn ended(called: &Result<CallToolResult, Failure>) -> Option<Ended> {
+    let failure = match called {
+        Ok(result) if result.is_error == Some(true) => return Some(Ended::SaidError),
+        Ok(_) => return Some(Ended::Served),
+        Err(failure) => failure,
+    };
+    // What the gateway itself refused or stopped says nothing of the tool.
+    if failure.reason == Reason::Policy {
+        return None;
+    }
+    match failure.class {
+        Class::NotSent | Class::Ambiguous | Class::Partial | Class::Credential => Some(Ended::Failed),
+        Class::Permanent | Class::NotHere => Some(Ended::SaidError),
+        // It has its own hint when to come back.
+        Class::Refused | Class::CallerGone => None,
+    }
 }
 
 impl Wish<'_> {

@@ -20,7 +20,7 @@ use tokio::runtime::Handle;
 use tokio::time::{sleep, timeout};
 use tokio_util::task::TaskTracker;
 
-use super::federation::CALL_TIME_MAX;
+use super::CALL_TIME_MAX;
 
 /// What a call may take beyond its own time: for its place, its connection and its end.
 const SLACK: Duration = Duration::from_mins(1);
@@ -192,7 +192,7 @@ fn unavailable(error: &StoreError) -> Failure {
 }
 
 /// Names a tool with its arguments; the order of an object's members means nothing.
-fn fingerprint(name: &str, call: &ToolCall<'_>) -> Arc<str> {
+pub(super) fn fingerprint(name: &str, call: &ToolCall<'_>) -> Arc<str> {
     let arguments = Value::Object(call.arguments.clone().unwrap_or_default());
     let mut said = format!("{}\n{name}\n", name.len());
     write_sorted(&arguments, &mut said);

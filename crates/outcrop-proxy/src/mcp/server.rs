@@ -14,7 +14,9 @@ use rmcp::service::RequestContext;
 use rmcp::{RoleServer, ServerHandler};
 use serde_json::{Value, json};
 use tokio::time::Instant;
+use tokio_util::sync::CancellationToken;
 
+use super::CALL_TIME_MAX;
 use super::federation::{Errand, Wish};
 use super::pieces::Pieces;
 use super::{converse, federation, refusal};
@@ -34,6 +36,8 @@ const MODELS: &str = "models";
 pub(super) struct Asker {
     pub(super) gateway: Arc<Gateway>,
     pub(super) caller: Caller,
+    /// The end of the session that the request belongs to; never comes where there is none.
+    pub(super) session_end: CancellationToken,
 }
 
 /// The endpoint as the SDK calls it.
@@ -70,10 +74,13 @@ impl ServerHandler for Server {
         context: RequestContext<RoleServer>,
     ) -> Result<CallToolResponse, ErrorData> {
         let gone = context.ct.clone();
+        let ended = asked(&context)?.0.session_end.clone();
         tokio::select! {
             biased;
             // Dropping the call is what cancels it, all the way to the upstream.
             () = gone.cancelled() => Err(refusal::error(&Failure::caller_gone(), "")),
+            // Whoever ends a session does not always cancel what runs in it.
+            () = ended.cancelled() => Err(refusal::error(&Failure::caller_gone(), "")),
             called = call(request, context) => called.map(Into::into),
         }
     }
@@ -92,7 +99,7 @@ async fn call(
             let snapshot = asker.gateway.snapshot();
             let wishes = Wishes::read(&head.headers, unix_now()).map_err(refused)?;
             let wish = wish(asker, &snapshot, &wishes);
-            let by = Instant::now() + federation::CALL_TIME_MAX;
+            let by = Instant::now() + CALL_TIME_MAX;
             let _admission = admit_tool(&asker.gateway, &asker.caller, &wishes, by).await.map_err(refused)?;
             let whose = Attribution { tool: Attribution::value(name), ..asker.caller.attribution(&wishes) };
             rate_tool(&asker.gateway, &whose).map_err(refused)?;

@@ -92,6 +92,7 @@ impl Fixture {
         let envelope = ask(text, stream);
         let id = AttemptId { request: RequestId::new("r"), number: 1 };
         let attempt = Attempt {
+            tier: None,
             id: &id,
             envelope: &envelope,
             model: TargetModel { id: "sonnet", max_tokens_default: None, max_tokens_cap: None },

@@ -3,7 +3,8 @@
 use std::sync::Arc;
 
 use outcrop_core::TargetId;
-use outcrop_core::operation::{Operation, Preference};
+use outcrop_core::money::Tier;
+use outcrop_core::operation::{Operation, Preference, Priority};
 use outcrop_core::path::{AbortBilling, Effect, PathKind};
 use outcrop_policy::health::QuotaSpec;
 use outcrop_policy::price::PriceBook;
@@ -130,6 +131,16 @@ impl World<'_> {
         spec.max_tokens_default = model.max_tokens;
         spec.output_tokens_max = self.prices.output_tokens_max(&spec.asked());
         spec.price = self.prices.of(&spec.asked(), self.unix);
+        let priority = spec.tiers.iter().any(|(_, tier)| *tier == Tier::Priority);
+        if spec
+            .price
+            .as_ref()
+            .is_some_and(|price| priority && !price.free && price.tariff(Tier::Priority).is_none())
+        {
+            let message = format!("`{}` has no price in the service tier `priority`", &**id);
+            let hint = "give its [[price]] a `priority`, or leave the tier out of `service_tier`";
+            findings.add(target.id.span(), message, hint);
+        }
         if spec.price.is_none() {
             let message = format!("no price is known for `{}` on the path `{}`", &**id, &**name);
             findings.add(target.id.span(), message, prices::hint(id));
@@ -166,8 +177,15 @@ impl World<'_> {
             abort_billing: row.abort_billing.unwrap_or_else(|| AbortBilling::of(spec.kind())),
             max_tokens_default: None,
             quota: quota(row, spec.kind()),
+            tiers: tiers(row),
         })
     }
+}
+
+/// The tiers of a path; what is wrong with them was said when the path was checked.
+fn tiers(row: &raw::Path) -> Arc<[(Priority, Tier)]> {
+    let Some(tiers) = &row.service_tier else { return Arc::from([]) };
+    tiers.get_ref().iter().map(|(priority, tier)| (*priority, (*tier).into())).collect()
 }
 
 /// The limit of a path's upstream; what is wrong with it was said when the path was checked.

@@ -111,7 +111,7 @@ fn refuse_strangers(row: &raw::Path, findings: &mut Findings) {
     use raw::Kind::{Anthropic, Bedrock, Mcp, OpenAi};
     let kind = *row.kind.get_ref();
     let span = |s: &Option<Spanned<Text>>| s.as_ref().map(Spanned::span);
-    let given: [Given<'_>; 11] = [
+    let given: [Given<'_>; 12] = [
         ("endpoint", span(&row.endpoint), &[Bedrock]),
         ("credentials", row.credentials.as_ref().map(Spanned::span), &[Bedrock]),
         ("url", span(&row.url), &[OpenAi, Anthropic, Mcp]),
@@ -119,6 +119,7 @@ fn refuse_strangers(row: &raw::Path, findings: &mut Findings) {
         ("key", row.key.as_ref().map(Spanned::span), &[OpenAi, Anthropic, Mcp]),
         ("command", row.command.as_ref().map(Spanned::span), &[Mcp]),
         ("tool", span(&row.tool), &[Mcp]),
+        ("service_tier", row.service_tier.as_ref().map(Spanned::span), &[Bedrock, OpenAi]),
         ("effects", row.effects.as_ref().map(Spanned::span), &[Mcp]),
         ("call_timeout_max", span(&row.call_timeout_max), &[Mcp]),
         ("arguments", row.arguments.as_ref().map(Spanned::span), &[Mcp]),

@@ -152,3 +152,23 @@ async fn a_caller_that_leaves_leaves_an_unknown_outcome() {
     .await;
     assert_eq!(code(&answer), "outcome_unknown", "{answer:?}");
 }
+
+#[tokio::test]
+async fn a_dead_tool_is_not_called_again_and_again() {
+    let house = house().await;
+    house.break_path("desk", Fault::new(FaultKind::ResetBefore)).await;
+    let echo = async |text: &str| call(house.data(), "echo", json!({"text": text}), "k").await;
+    for text in ["a", "b", "c"] {
+        assert_eq!(code(&echo(text).await), "outcome_unknown");
+    }
+    let before = house.seen("desk").len();
+    let answer = echo("d").await;
+    let result = &answer.json()["result"];
+    assert!(result["isError"] == true && answer.text().contains("Do not retry"), "{answer:?}");
+    assert_eq!(house.seen("desk").len(), before, "it is not asked");
+    house.heal("desk").await;
+    let answer = note(&house, "a", "one").await;
+    assert_eq!(written(&answer), Some(1), "another tool of the same server is not judged by it: {answer:?}");
+    let rested = call(house.data(), "echo", json!({"text": "a"}), "k").await;
+    assert!(rested.text().contains("Do not retry"), "{rested:?}");
+}

@@ -46,3 +46,4 @@ mod side_effects;
 mod spending;
 mod stop;
 mod streaming;
+mod tiers;

@@ -37,6 +37,7 @@ async fn stream(house: &House, text: &str) -> Result<ChatReply, Failure> {
     let route = Route { protocol: Protocol::OpenAiChat, model: None, stream: None };
     let envelope = Envelope::open(&route, Bytes::from(body.to_string()), &outcrop_wire::Limits::default());
     let attempt = Attempt {
+        tier: None,
         id: &AttemptId { request: RequestId::new("r"), number: 1 },
         envelope: &envelope.unwrap(),
         model: TargetModel { id: "sonnet", max_tokens_default: None, max_tokens_cap: None },

@@ -154,6 +154,7 @@ async fn gateway(behind: SocketAddr, limits: Limits, tasks: &TaskTracker) -> Gat
         abort_billing: outcrop_core::path::AbortBilling::Unknown,
         max_tokens_default: None,
         quota: None,
+        tiers: Arc::from([]),
     };
     let models = [("sonnet", 0), ("nova", 0), ("lost", 1)];
     let models = models.map(|(name, index)| (Box::from(name), vec![TargetId(index)]));
