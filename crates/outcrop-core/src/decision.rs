@@ -40,8 +40,22 @@ pub struct Decision {
     pub decided_in_ns: u64,
     /// What was tried.
     pub attempts: Vec<AttemptRecord>,
+    /// Where its stream broke and was continued by another attempt.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub resumed: Option<Resumption>,
     /// How it ended.
     pub outcome: Option<OutcomeRecord>,
+}
+
+/// The seam of a stream that was continued.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Resumption {
+    /// The target that broke off, as `path/model id`.
+    pub from: String,
+    /// Why.
+    pub reason: Reason,
+    /// Bytes of text that the caller had.
+    pub text_bytes: u64,
 }
 
 /// One target of the asked model.

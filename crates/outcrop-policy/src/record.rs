@@ -70,6 +70,7 @@ mod tests {
             caller: String::new(),
             model: String::new(),
             stand_in: None,
+            resumed: None,
             stream: false,
             operation: String::new(),
             priority: Priority::Medium,

@@ -19,6 +19,7 @@ use crate::choose::{Contender, choose, identity};
 use crate::health::QuotaSpec;
 use crate::price::{Asked, PriceBook};
 use crate::residency::{Place, Residency};
+use crate::resumes::Resumes;
 use crate::switches::Switches;
 
 pub use crate::choose::{Circumstances, Mode};
@@ -88,6 +89,8 @@ pub struct Routes {
     pub operations: Vec<Operation>,
     /// What models cost.
     pub prices: Arc<PriceBook>,
+    /// Whose broken streams are continued.
+    pub resumes: Resumes,
     /// What the operator has switched on and off.
     pub switches: Switches,
 }

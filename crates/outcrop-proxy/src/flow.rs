@@ -6,6 +6,7 @@
 use std::collections::VecDeque;
 use std::sync::Arc;
 
+use outcrop_core::Usage;
 use outcrop_core::failure::{Class, Failure, Reason};
 use outcrop_core::path::AbortBilling;
 use outcrop_upstream::AnswerStream;
@@ -51,6 +52,13 @@ pub(crate) struct Account {
     pub(crate) snapshot: Arc<Snapshot>,
 }
 
+/// What is left of an exchange whose stream broke.
+pub(crate) struct HandedOver {
+    pub(crate) gateway: Arc<Gateway>,
+    pub(crate) record: Record,
+    pub(crate) admission: Admission,
+}
+
 impl Flow {
     pub(crate) fn new(source: Source, account: Account) -> Self {
         let passes_raw = source.rest.passes_raw();
@@ -66,6 +74,11 @@ impl Flow {
     /// Whether the upstream's frames may pass as they are.
     pub(crate) fn passes_raw(&self) -> bool {
         self.passes_raw
+    }
+
+    /// What was counted of it.
+    pub(crate) fn usage(&self) -> Usage {
+        self.counted.usage
     }
 
     /// Whether the exchange is not settled.
@@ -87,6 +100,15 @@ impl Flow {
             account.record.counted(self.counted.usage);
         }
         Ok(item)
+    }
+
+    /// Settles the attempt, which broke, and hands the exchange over to another one.
+    pub(crate) fn hand_over(&mut self, failure: &Failure) -> Option<HandedOver> {
+        let Account { gateway, record, reservation, mut trial, admission, .. } = self.account.take()?;
+        self.source = None;
+        trial.failed(failure);
+        reservation.fail(Class::Partial);
+        Some(HandedOver { gateway, record, admission })
     }
 
     /// Settles the exchange: answered whole, or broken off by a failure.

@@ -40,6 +40,7 @@ mod rates;
 mod refuse;
 mod relay;
 mod reserve;
+mod resume;
 mod settle;
 pub mod slots;
 pub mod surface;

@@ -7,8 +7,8 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use outcrop_core::decision::{AttemptFailure, AttemptRecord, Decision, Exclusion, OutcomeRecord};
-use outcrop_core::failure::{Class, Failure, Origin};
+use outcrop_core::decision::{AttemptFailure, AttemptRecord, Decision, Exclusion, OutcomeRecord, Resumption};
+use outcrop_core::failure::{Class, Failure, Origin, Reason};
 use outcrop_core::money::NanoUsd;
 use outcrop_core::operation::Operation;
 use outcrop_core::{Code, Dialect, Priority, RequestId, Usage};
@@ -78,6 +78,7 @@ impl Record {
             caller: String::new(),
             model: String::new(),
             stand_in: None,
+            resumed: None,
             stream: false,
             operation: String::new(),
             priority: Priority::default(),
@@ -144,6 +145,22 @@ impl Record {
     /// When the promise ends.
     pub(crate) fn deadline(&self) -> Instant {
         self.deadline
+    }
+
+    /// Sets another end of the promise, for attempts beyond it.
+    pub(crate) fn set_deadline(&mut self, deadline: Instant) {
+        self.deadline = deadline;
+    }
+
+    /// The target of the last attempt; empty before there was one.
+    pub(crate) fn last_target(&self) -> String {
+        self.view().attempts.last().map_or_else(String::new, |attempt| attempt.target.clone())
+    }
+
+    /// Its stream broke, and the rest is asked for.
+    pub(crate) fn resumes(&mut self, reason: Reason, text_bytes: usize) {
+        let from = self.last_target();
+        self.decision().resumed = Some(Resumption { from, reason, text_bytes: text_bytes as u64 });
     }
 
     /// Seconds since the Unix epoch at accept.
@@ -250,7 +267,8 @@ impl Record {
         };
         self.path = Arc::clone(attempt.path);
         if attempt.failure.is_none() {
-            self.answered_after = Some(now.saturating_duration_since(self.accepted));
+            // The promise speaks of the first answer; one that goes on where it broke changes nothing.
+            self.answered_after.get_or_insert(now.saturating_duration_since(self.accepted));
         }
         self.decision().attempts.push(entry);
         let class = attempt.failure.map_or("answered", |f| f.class.label());

@@ -42,6 +42,7 @@ fn routes() -> Routes {
         raw: vec![TargetId(4)],
         operations: operations::shipped(),
         prices: Arc::new(PriceBook::new(vec![nova(None)], None)),
+        resumes: Resumes::default(),
         switches: Switches::default(),
     }
 }

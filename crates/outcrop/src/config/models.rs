@@ -9,7 +9,7 @@ use outcrop_core::path::{AbortBilling, Effect, PathKind};
 use outcrop_policy::health::QuotaSpec;
 use outcrop_policy::price::PriceBook;
 use outcrop_policy::route::{Routes, TargetSpec};
-use outcrop_policy::{Switches, operations};
+use outcrop_policy::{Resumes, Switches, operations};
 use outcrop_upstream::{KindSpec, PathSpec};
 use toml::Spanned;
 
@@ -26,6 +26,7 @@ pub(crate) fn routes(raw: &raw::Config, paths: &[PathSpec], open: bool, findings
         operations: operations::overlay(operations::shipped(), rows(raw, findings)),
         switches: switches(&raw.flags),
         prices: Arc::clone(&prices),
+        resumes: resumes(raw),
         ..Routes::default()
     };
     let world = World { raw, paths, prices: &prices, unix };
@@ -59,6 +60,15 @@ fn switches(flags: &raw::Flags) -> Switches {
         hedging: flags.hedging.unwrap_or(usual.hedging),
         optimizer: flags.optimizer.unwrap_or(usual.optimizer),
     }
+}
+
+/// Whose broken streams are continued.
+fn resumes(raw: &raw::Config) -> Resumes {
+    let on = |resume: Option<raw::Resume>| resume == Some(raw::Resume::Continue);
+    let operations = raw.operation.iter().filter(|row| on(row.resume)).map(|row| &row.name);
+    let models = raw.model.iter().filter(|row| on(row.resume)).map(|row| &row.name);
+    let named = |name: &Spanned<Text>| name.get_ref().0.clone().into_boxed_str();
+    Resumes { operations: operations.map(named).collect(), models: models.map(named).collect() }
 }
 
 /// The models that stand in for others when a budget is nearly used up.

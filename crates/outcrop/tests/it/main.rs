@@ -42,6 +42,7 @@ mod prices;
 mod rates;
 mod reload;
 mod residency;
+mod resume;
 mod side_effects;
 mod spending;
 mod stop;

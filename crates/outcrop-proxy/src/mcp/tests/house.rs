@@ -167,6 +167,7 @@ async fn gateway(behind: SocketAddr, limits: Limits, tasks: &TaskTracker) -> Gat
             stand_ins: HashMap::new(),
             operations: outcrop_policy::operations::shipped(),
             prices: Arc::default(),
+            resumes: outcrop_policy::Resumes::default(),
             switches: outcrop_policy::Switches::default(),
         },
         rates: Vec::new(),
