@@ -8,9 +8,8 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use crate::StoreError;
 use crate::session::{Row, Session};
-use crate::work::{Outcome, Work};
-use crate::{Store, StoreError, machine};
 
 /// How long a result is kept from the call's beginning, and an unknown outcome as well.
 pub const KEPT_FOR: Duration = Duration::from_hours(24);
@@ -89,68 +88,26 @@ pub struct KeyedView {
 /// A call that is to begin.
 #[derive(Debug, Clone)]
 pub(crate) struct Opening {
-    call: KeyedCall,
-    owner: Arc<str>,
-    now_ms: i64,
-    time_max_ms: i64,
+    pub(crate) call: KeyedCall,
+    pub(crate) owner: Arc<str>,
+    pub(crate) now_ms: i64,
+    pub(crate) time_max: Duration,
 }
 
 /// A call that ended.
 #[derive(Debug, Clone)]
 pub(crate) struct Closing {
-    call: KeyedCall,
-    owner: Arc<str>,
-    end: CallEnd,
-}
-
-impl Store {
-    /// Begins a call that ends within `time_max`, unless its key is known. It is durable when this
-    /// returns.
-    pub async fn begin_call(&self, call: KeyedCall, time_max: Duration) -> Result<Known, StoreError> {
-        let (owner, now_ms) = (Arc::clone(&self.owner), machine::now().wall_ms);
-        let opening = Opening { call, owner, now_ms, time_max_ms: millis(time_max) };
-        match self.carry_out(Work::BeginCall(opening)).await? {
-            Outcome::Known(known) => Ok(known),
-            other => Err(StoreError::Unreadable(format!("an unexpected answer: {other:?}"))),
-        }
-    }
-
-    /// Ends a call that this handle or a clone of it has begun.
-    pub async fn end_call(&self, call: KeyedCall, end: CallEnd) -> Result<(), StoreError> {
-        let owner = Arc::clone(&self.owner);
-        self.carry_out(Work::EndCall(Closing { call, owner, end })).await.map(|_| ())
-    }
-
-    /// Calls that are kept, newest first, at most a thousand.
-    pub async fn keyed_calls(&self) -> Result<Vec<KeyedView>, StoreError> {
-        match self.carry_out(Work::KeyedCalls { now_ms: machine::now().wall_ms }).await? {
-            Outcome::KeyedCalls(calls) => Ok(calls),
-            other => Err(StoreError::Unreadable(format!("an unexpected answer: {other:?}"))),
-        }
-    }
-
-    /// Forgets what is known under a key, so that it can be used again; whether there was something. A
-    /// call that runs stays.
-    pub async fn clear_call(&self, caller: &str, key: &str) -> Result<bool, StoreError> {
-        let work = Work::ClearCall {
-            caller: caller.into(),
-            key: key.into(),
-            owner: Arc::clone(&self.owner),
-            now_ms: machine::now().wall_ms,
-        };
-        match self.carry_out(work).await? {
-            Outcome::Count(gone) => Ok(gone > 0),
-            other => Err(StoreError::Unreadable(format!("an unexpected answer: {other:?}"))),
-        }
-    }
+    pub(crate) call: KeyedCall,
+    pub(crate) owner: Arc<str>,
+    pub(crate) end: CallEnd,
 }
 
 /// Begins a call, unless its key is known.
 pub(crate) async fn begin(session: &Session<'_>, opening: &Opening) -> Result<Known, StoreError> {
-    let Opening { call, owner, now_ms, time_max_ms } = opening;
+    let Opening { call, owner, now_ms, time_max } = opening;
     let now_ms = session.shared_ms(*now_ms).await?;
     sweep(session, now_ms).await?;
-    let until_ms = now_ms.saturating_add(*time_max_ms);
+    let until_ms = now_ms.saturating_add(millis(*time_max));
     let expires_ms = until_ms.max(now_ms.saturating_add(millis(KEPT_FOR)));
     let sql = "INSERT INTO keyed_call (caller, call_key, tool, fingerprint, state, owner, began_ms, until_ms, \
                expires_ms, bytes) VALUES ($1, $2, $3, $4, 'running', $5, $6, $7, $8, 0) ON CONFLICT DO NOTHING";
