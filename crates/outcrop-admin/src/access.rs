@@ -51,6 +51,8 @@ pub const ROUTES: &[Route] = &[
     (Method::GET, "/admin/v1/stops", Need::As(Role::Viewer)),
     (Method::POST, "/admin/v1/stop", Need::As(Role::Operator)),
     (Method::POST, "/admin/v1/resume", Need::As(Role::Operator)),
+    (Method::GET, "/admin/v1/keyed", Need::As(Role::Viewer)),
+    (Method::POST, "/admin/v1/keyed/clear", Need::As(Role::Operator)),
     (Method::GET, "/admin/v1/keys", Need::As(Role::Viewer)),
     (Method::POST, "/admin/v1/keys", Need::As(Role::Admin)),
     (Method::DELETE, "/admin/v1/keys/{}", Need::As(Role::Admin)),

@@ -8,6 +8,7 @@
 pub mod access;
 pub mod budgets;
 mod exposition;
+mod keyed;
 mod keys;
 mod listen;
 mod local;
@@ -18,6 +19,7 @@ pub mod stops;
 pub mod view;
 
 pub use budgets::budgets;
+pub use keyed::keyed;
 pub use keys::{Keys, keys};
 pub use listen::{Listener, serve, serve_until};
 pub use local::Door;

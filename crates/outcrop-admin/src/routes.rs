@@ -40,6 +40,7 @@ const INDEX: &str = "Outcrop admin\n\n\
     /admin/v1/recommendations       what the optimizer proposes, and why\n\
     /admin/v1/keys                  keys: GET lists, POST makes one\n\
     /admin/v1/keys/{prefix}         DELETE revokes\n\
+    /admin/v1/keyed                 keys of keyed tool calls; POST /admin/v1/keyed/clear lets one go\n\
     /admin/v1/budgets               budgets: GET shows (?budget=), PUT sets a limit\n\
     /admin/v1/spend?by=key,day      what was spent, by whom and for what\n\
     /admin/v1/alerts                thresholds that were crossed, budgets that burn too fast\n\

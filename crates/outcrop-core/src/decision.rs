@@ -47,6 +47,9 @@ pub struct Decision {
     pub decided_in_ns: u64,
     /// What was tried.
     pub attempts: Vec<AttemptRecord>,
+    /// Where its stream broke and was continued by another attempt.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub resumed: Option<Resumption>,
     /// How it ended.
     pub outcome: Option<OutcomeRecord>,
 }
@@ -61,6 +64,7 @@ impl Decision {
             caller: String::new(),
             model: String::new(),
             stand_in: None,
+            resumed: None,
             stream: false,
             operation: String::new(),
             priority: Priority::default(),
@@ -83,6 +87,17 @@ impl Decision {
     pub fn reached(&self) -> Option<&str> {
         self.attempts.last().map(|attempt| attempt.target.as_str())
     }
+}
+
+/// The seam of a stream that was continued.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Resumption {
+    /// The target that broke off, as `path/model id`.
+    pub from: String,
+    /// Why.
+    pub reason: Reason,
+    /// Bytes of text that the caller had.
+    pub text_bytes: u64,
 }
 
 /// One target of the asked model.

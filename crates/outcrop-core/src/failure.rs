@@ -174,8 +174,12 @@ pub enum Code {
     Forbidden,
     /// 404.
     UnknownModel,
+    /// 409.
+    KeyInUse,
     /// 413.
     TooLarge,
+    /// 422.
+    KeyReused,
     /// 422.
     PriceUnknown,
     /// 429.
@@ -209,7 +213,9 @@ impl Code {
             Self::BudgetExceeded => "budget_exceeded",
             Self::Forbidden => "forbidden",
             Self::UnknownModel => "unknown_model",
+            Self::KeyInUse => "idempotency_key_in_use",
             Self::TooLarge => "too_large",
+            Self::KeyReused => "idempotency_key_reused",
             Self::PriceUnknown => "price_unknown",
             Self::RateLimited => "rate_limited",
             Self::OutcomeUnknown => "outcome_unknown",
@@ -232,8 +238,9 @@ impl Code {
             Self::BudgetExceeded => 402,
             Self::Forbidden => 403,
             Self::UnknownModel => 404,
+            Self::KeyInUse => 409,
             Self::TooLarge => 413,
-            Self::PriceUnknown => 422,
+            Self::KeyReused | Self::PriceUnknown => 422,
             Self::RateLimited => 429,
             Self::OutcomeUnknown | Self::UpstreamFailed => 502,
             Self::NoLegalTarget

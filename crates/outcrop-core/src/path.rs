@@ -56,8 +56,8 @@ impl AbortBilling {
     }
 }
 
-/// What a second run of a tool would do, as registered by the operator.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+/// What a second run of a tool would do, as registered by the operator; a later one is stricter.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Default, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Effect {
     /// Changes nothing.

@@ -54,6 +54,7 @@ fn spec(number: u32) -> TargetSpec {
         abort_billing: AbortBilling::Unknown,
         max_tokens_default: None,
         quota: None,
+        tiers: std::sync::Arc::from([]),
     }
 }
 

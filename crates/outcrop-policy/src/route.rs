@@ -9,7 +9,7 @@ use std::collections::HashMap;
 use std::sync::Arc;
 
 use outcrop_core::decision::{Candidate, Exclusion, Standing};
-use outcrop_core::money::{Price, Terms};
+use outcrop_core::money::{Price, Terms, Tier};
 use outcrop_core::operation::{Operation, Preference, Priority};
 use outcrop_core::path::{AbortBilling, Effect, PathKind};
 use outcrop_core::{TargetId, Usage};
@@ -19,6 +19,7 @@ use crate::choose::{Chosen, Contender, choose, identity};
 use crate::health::QuotaSpec;
 use crate::price::{Asked, PriceBook};
 use crate::residency::{Place, Residency};
+use crate::resumes::Resumes;
 use crate::switches::{Off, Switches};
 
 pub use crate::choose::Circumstances;
@@ -54,9 +55,16 @@ pub struct TargetSpec {
     pub max_tokens_default: Option<u64>,
     /// What the upstream lets pass in a minute.
     pub quota: Option<QuotaSpec>,
+    /// Service tier to ask for, by the priority of a request.
+    pub tiers: Arc<[(Priority, Tier)]>,
 }
 
 impl TargetSpec {
+    /// The service tier to ask for at a priority.
+    pub fn tier(&self, priority: Priority) -> Option<Tier> {
+        self.tiers.iter().find(|(of, _)| *of == priority).map(|(_, tier)| *tier)
+    }
+
     /// Whose price this target has.
     pub fn asked(&self) -> Asked<'_> {
         self.asked_for(&self.model_id)
@@ -82,6 +90,8 @@ pub struct Routes {
     pub operations: Vec<Operation>,
     /// What models cost.
     pub prices: Arc<PriceBook>,
+    /// Whose broken streams are continued.
+    pub resumes: Resumes,
     /// What the operator has switched on and off.
     pub switches: Switches,
     /// Which of the names that callers use the operator has switched off.

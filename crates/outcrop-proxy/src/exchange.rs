@@ -30,6 +30,7 @@ use crate::plan::{Planning, plan, promise};
 use crate::rates::{foresee, rate};
 use crate::refuse::refuse;
 use crate::relay::{Delivery, gather, relay};
+use crate::resume::Resume;
 use crate::settle::{Ending, Record};
 use crate::surface::{Surface, dialect_of};
 
@@ -115,7 +116,8 @@ async fn ask(
         plan(Planning { snapshot, caller, call, operation, pressure, health: &gateway.health }, record)?;
     gateway.stops.may_start(&payer.whose, record.id().as_str(), unix_now)?;
     let committed = failover(exchange, &plan, record).await?;
-    Ok(Delivery { committed, admission, snapshot: Arc::clone(exchange.snapshot) })
+    let resume = Resume::offered(exchange, caller, operation);
+    Ok(Delivery { committed, admission, snapshot: Arc::clone(exchange.snapshot), resume })
 }
 
 /// Answers one call of the MCP endpoint's `converse` tool. `on_text` hears of text as it comes.

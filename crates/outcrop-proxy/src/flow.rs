@@ -6,6 +6,7 @@
 use std::collections::VecDeque;
 use std::sync::Arc;
 
+use outcrop_core::Usage;
 use outcrop_core::failure::{Class, Failure, Reason};
 use outcrop_core::path::AbortBilling;
 use outcrop_upstream::AnswerStream;
@@ -18,6 +19,7 @@ use crate::drain::{self, Counted};
 use crate::gateway::{Gateway, Snapshot};
 use crate::reserve::Reservation;
 use crate::settle::{Ending, Record};
+use crate::throughput::Throughput;
 use crate::trial::Trial;
 
 /// A stream under way.
@@ -27,6 +29,7 @@ pub(crate) struct Flow {
     // `None` once the exchange is settled.
     account: Option<Account>,
     counted: Counted,
+    throughput: Throughput,
     passes_raw: bool,
 }
 
@@ -49,15 +52,33 @@ pub(crate) struct Account {
     pub(crate) snapshot: Arc<Snapshot>,
 }
 
+/// What is left of an exchange whose stream broke.
+pub(crate) struct HandedOver {
+    pub(crate) gateway: Arc<Gateway>,
+    pub(crate) record: Record,
+    pub(crate) admission: Admission,
+}
+
 impl Flow {
     pub(crate) fn new(source: Source, account: Account) -> Self {
         let passes_raw = source.rest.passes_raw();
-        Self { source: Some(source), account: Some(account), counted: Counted::default(), passes_raw }
+        Self {
+            source: Some(source),
+            account: Some(account),
+            counted: Counted::default(),
+            throughput: Throughput::default(),
+            passes_raw,
+        }
     }
 
     /// Whether the upstream's frames may pass as they are.
     pub(crate) fn passes_raw(&self) -> bool {
         self.passes_raw
+    }
+
+    /// What was counted of it.
+    pub(crate) fn usage(&self) -> Usage {
+        self.counted.usage
     }
 
     /// Whether the exchange is not settled.
@@ -72,13 +93,22 @@ impl Flow {
         let item = tokio::select! {
             biased;
             failure = cut.come() => Err(failure),
-            item = within_its_time(seen, rest, account) => item,
+            item = within_its_time(seen, rest, account, &mut self.throughput) => item,
         }?;
         if let Some(item) = &item {
             self.counted.count(item);
             account.record.counted(self.counted.usage);
         }
         Ok(item)
+    }
+
+    /// Settles the attempt, which broke, and hands the exchange over to another one.
+    pub(crate) fn hand_over(&mut self, failure: &Failure) -> Option<HandedOver> {
+        let Account { gateway, record, reservation, mut trial, admission, .. } = self.account.take()?;
+        self.source = None;
+        trial.failed(failure);
+        reservation.fail(Class::Partial);
+        Some(HandedOver { gateway, record, admission })
     }
 
     /// Settles the exchange: answered whole, or broken off by a failure.
@@ -134,16 +164,25 @@ async fn within_its_time(
     seen: &mut VecDeque<Item>,
     rest: &mut AnswerStream,
     account: &Account,
+    throughput: &mut Throughput,
 ) -> Result<Option<Item>, Failure> {
     if let Some(item) = seen.pop_front() {
         return Ok(Some(item));
     }
     let limits = &account.snapshot.streams;
-    let stalled = Instant::now() + limits.stall_max;
+    let (from, floor) = (Instant::now(), limits.floor);
+    let stalled = from + limits.stall_max;
+    let too_slow = throughput.patience(floor).map_or(stalled, |patience| from + patience);
     let too_long = account.record.accepted() + limits.total_max;
-    match timeout_at(stalled.min(too_long), rest.next()).await {
-        Ok(item) => item,
-        Err(_) if too_long <= stalled => Err(Failure::deadline("the stream lived too long")),
-        Err(_) => Err(Failure::network(Reason::Stalled, Class::Partial, "no byte within the stall limit")),
+    let stands = |detail| Err(Failure::network(Reason::Stalled, Class::Partial, detail));
+    match timeout_at(stalled.min(too_slow).min(too_long), rest.next()).await {
+        Ok(item) => {
+            let bytes = item.as_ref().ok().and_then(Option::as_ref).map_or(0, |item| item.raw.len());
+            throughput.came(floor, from.elapsed(), bytes);
+            item
+        }
+        Err(_) if too_long <= stalled.min(too_slow) => Err(Failure::deadline("the stream lived too long")),
+        Err(_) if too_slow < stalled => stands("fewer bytes than the least throughput"),
+        Err(_) => stands("no byte within the stall limit"),
     }
 }

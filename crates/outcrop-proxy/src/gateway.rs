@@ -8,6 +8,7 @@ use std::time::Duration;
 use arc_swap::ArcSwap;
 use outcrop_core::decision::Decision;
 use outcrop_policy::Ledger;
+use outcrop_policy::tools::ToolBreakers;
 use outcrop_policy::{DecisionLog, Health, RateSpec, Rates, Routes, Stop};
 use outcrop_store::Keeper;
 use outcrop_upstream::Upstreams;
@@ -19,6 +20,7 @@ use crate::authenticate::Auth;
 use crate::gate::Gate;
 use crate::metrics::Metrics;
 use crate::slots::{SlotLimits, Slots};
+use crate::throughput::Floor;
 
 /// Most memory for the bodies of all requests at once, in KiB: 2 GiB.
 const BODIES_KIB_MAX: usize = 2 * 1024 * 1024;
@@ -59,6 +61,8 @@ impl Default for Limits {
 pub struct StreamLimits {
     /// Longest silence of the upstream.
     pub stall_max: Duration,
+    /// Least that the upstream must send while it is waited for.
+    pub floor: Floor,
     /// Longest life, from accept.
     pub total_max: Duration,
     /// Longest wait for an HTTP/2 caller to take a piece; on HTTP/1.1 the connection itself is watched.
@@ -69,6 +73,7 @@ impl Default for StreamLimits {
     fn default() -> Self {
         Self {
             stall_max: Duration::from_secs(10),
+            floor: Floor::default(),
             total_max: Duration::from_mins(10),
             reader_stall_max: Duration::from_mins(1),
         }
@@ -101,6 +106,8 @@ pub struct Gateway {
     snapshot: ArcSwap<Snapshot>,
     /// Health of targets.
     pub health: Health,
+    /// Breakers of federated tools.
+    pub tools: ToolBreakers,
     /// Emergency stops.
     pub stops: Gate,
     /// The ledger and what makes it durable.
@@ -148,6 +155,7 @@ impl Gateway {
             rates,
             snapshot: ArcSwap::from_pointee(snapshot),
             health: Health::default(),
+            tools: ToolBreakers::default(),
             stops: Gate::default(),
             keeper,
             grant_wait_max,

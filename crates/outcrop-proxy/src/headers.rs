@@ -14,6 +14,9 @@ use outcrop_policy::Residency;
 use outcrop_policy::local::{is_local_page, is_loopback_host};
 use outcrop_policy::scope::Attribution;
 
+/// Longest idempotency key, in bytes.
+const KEY_BYTES_MAX: usize = 255;
+
 /// What a request wishes for beside its body.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub(crate) struct Wishes {
@@ -25,6 +28,7 @@ pub(crate) struct Wishes {
     /// End user and run, for attribution; empty is none.
     pub(crate) user: Arc<str>,
     pub(crate) run: Arc<str>,
+    pub(crate) idempotency_key: Option<Arc<str>>,
 }
 
 impl Wishes {
@@ -41,6 +45,7 @@ impl Wishes {
             path: own("x-outcrop-path").map(str::to_owned),
             user: name(headers, "x-outcrop-user"),
             run: name(headers, "x-outcrop-run"),
+            idempotency_key: own("idempotency-key").map(idempotency_key).transpose()?,
         })
     }
 }
@@ -64,6 +69,15 @@ fn deadline_ms(value: &str) -> Result<Duration, Failure> {
         Ok(ms) if ms > 0 => Ok(Duration::from_millis(ms)),
         _ => Err(invalid("x-outcrop-deadline-ms must be a whole number of milliseconds above 0.".into())),
     }
+}
+
+/// A key that names a call, from a header or from the call itself.
+pub(crate) fn idempotency_key(value: &str) -> Result<Arc<str>, Failure> {
+    if value.is_empty() || value.len() > KEY_BYTES_MAX || !value.bytes().all(|byte| byte.is_ascii_graphic()) {
+        let text = format!("idempotency-key must be 1 to {KEY_BYTES_MAX} visible ASCII characters.");
+        return Err(invalid(text));
+    }
+    Ok(value.into())
 }
 
 fn priority(value: &str) -> Result<Priority, Failure> {
@@ -205,6 +219,7 @@ mod tests {
             ("x-outcrop-deadline-ms", "soon"),
             ("x-outcrop-priority", "urgent"),
             ("x-outcrop-residency", "EU"),
+            ("idempotency-key", "two words"),
         ] {
             let failure = Wishes::read(&headers(&[(name, value)]), Duration::ZERO).unwrap_err();
             assert!(failure.message.contains(name), "{}", failure.message);

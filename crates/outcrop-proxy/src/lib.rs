@@ -42,9 +42,11 @@ mod rates;
 mod refuse;
 mod relay;
 mod reserve;
+mod resume;
 mod settle;
 pub mod slots;
 pub mod surface;
+mod throughput;
 mod trial;
 
 pub use authenticate::{Auth, Caller, Holder, KeyTable, Keyring, StoredKeys};
@@ -54,3 +56,4 @@ pub use gateway::{Gateway, Limits, Parts, Snapshot, StreamLimits};
 pub use listen::{ListenLimits, serve};
 pub use metrics::Metrics;
 pub use slots::{MemoryReading, SlotLimits, Slots};
+pub use throughput::Floor;

@@ -8,6 +8,7 @@
 mod converse;
 mod endpoint;
 mod federation;
+mod keyed;
 mod pieces;
 mod places;
 mod refusal;
@@ -17,11 +18,13 @@ mod server;
 mod tests;
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use http::{Request, Response};
 use hyper::body::Incoming;
 use outcrop_core::Dialect;
 use tokio::time::Instant;
+use tokio_util::sync::CancellationToken;
 
 pub use endpoint::Endpoint;
 
@@ -33,6 +36,8 @@ use crate::gateway::Gateway;
 use crate::refuse::refuse;
 use crate::settle::Record;
 
+/// Longest federated call; a path's own limit is usually shorter.
+const CALL_TIME_MAX: Duration = Duration::from_mins(10);
 /// Where the endpoint is.
 pub(crate) const PATH: &str = "/mcp";
 
@@ -61,6 +66,7 @@ pub(crate) async fn answer(
     caller: Caller,
     request: Request<Incoming>,
 ) -> Response<Body> {
-    let asker = Asker { gateway: Arc::clone(gateway), caller };
+    let session_end = CancellationToken::new();
+    let asker = Asker { gateway: Arc::clone(gateway), caller, session_end };
     endpoint.handle(asker, request).await.map(Body::mcp)
 }

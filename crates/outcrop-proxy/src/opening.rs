@@ -46,7 +46,7 @@ pub(crate) struct Try {
 impl Opening {
     /// Nothing is sent before it is polled.
     pub(crate) fn new(gateway: &Arc<Gateway>, spec: &TargetSpec, one: Try, reservation: Reservation) -> Self {
-        let cap = reservation.cap();
+        let (cap, tier) = (reservation.cap(), reservation.tier());
         let default = spec.max_tokens_default;
         let dispatch = reservation.dispatch();
         let path = Arc::clone(&spec.path);
@@ -61,6 +61,7 @@ impl Opening {
                 model: TargetModel { id: &choice.model_id, max_tokens_default: default, max_tokens_cap: cap },
                 deadline: by,
                 headers: &call.travelling,
+                tier,
                 dispatch: &dispatch,
             };
             let mut answer = path.attempt(attempt).await?;

@@ -8,7 +8,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use outcrop_core::failure::{Code, Failure};
-use outcrop_core::money::{Bounds, Price, Terms};
+use outcrop_core::money::{Bounds, Price, Terms, Tier};
 use outcrop_core::operation::Operation;
 use outcrop_core::{Priority, Protocol, Usage};
 use outcrop_policy::Attribution;
@@ -37,6 +37,8 @@ pub(crate) struct Quote {
     pub(crate) bounds: Bounds,
     /// Most output tokens that the request may ask for; `None` leaves it as it is.
     pub(crate) cap: Option<u64>,
+    /// Service tier to ask for; `None` leaves the request as it is.
+    pub(crate) tier: Option<Tier>,
     pub(crate) amounts: Amounts,
     /// The target, as the journal names it.
     pub(crate) whose: Attribution,
@@ -63,6 +65,7 @@ impl Payer {
             terms,
             bounds: Bounds::default(),
             cap: None,
+            tier: None,
             amounts: Amounts { nusd, tool_calls: 1, ..Amounts::default() },
             whose: self.whose.clone(),
             model_id: Arc::from(tool),
@@ -95,9 +98,12 @@ impl Payer {
             return Err(unbounded(what));
         }
         let output = Output::of(snapshot, envelope, to);
+        let tier = self.tier(envelope, protocol, to);
+        let paid = tier.filter(|_| !choice.price.free).or(envelope.tier);
         let mut quote = Quote {
+            tier,
             price: Arc::clone(&choice.price),
-            terms: Terms { tier: envelope.tier.unwrap_or_default(), requests: 1 },
+            terms: Terms { tier: paid.unwrap_or_default(), requests: 1 },
             bounds: Bounds {
                 input_tokens: input.input_tokens,
                 output_tokens: output.most,
@@ -110,6 +116,21 @@ impl Payer {
         };
         quote.add_up(!self.counted.load(Ordering::Relaxed), envelope.protocol)?;
         Ok(quote)
+    }
+}
+
+impl Payer {
+    /// The operator's tier for this priority, where the caller names none and its price is known.
+    fn tier(
+        &self,
+        envelope: &Envelope,
+        sent: Option<Protocol>,
+        (choice, spec): (&Choice, &TargetSpec),
+    ) -> Option<Tier> {
+        let said = envelope.says_tier || !sent.is_some_and(outcrop_upstream::has_tiers);
+        let embeds = envelope.protocol == Protocol::OpenAiEmbeddings;
+        let tier = spec.tier(self.priority).filter(|_| !said && !embeds)?;
+        (choice.price.free || choice.price.tariff(tier).is_some()).then_some(tier)
     }
 }
 
@@ -216,6 +237,7 @@ mod tests {
             terms: Terms::default(),
             bounds: Bounds { input_tokens: 100, output_tokens, answers: 2 },
             cap: None,
+            tier: None,
             amounts: Amounts::default(),
             whose: Attribution::default(),
             model_id: "m".into(),

@@ -137,7 +137,7 @@ async fn ask(
     let mut leg = Leg::begin(exchange, start, record).await?;
     let opened = leg.first_content().await;
     let committed = leg.conclude(opened, record)?;
-    Ok(Delivery { committed, admission, snapshot: Arc::clone(exchange.snapshot) })
+    Ok(Delivery { committed, admission, snapshot: Arc::clone(exchange.snapshot), resume: None })
 }
 
 fn find<'a>(snapshot: &'a Snapshot, name: &str) -> Option<(TargetId, &'a TargetSpec)> {

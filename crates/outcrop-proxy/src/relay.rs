@@ -28,6 +28,7 @@ use crate::gateway::{Gateway, Snapshot};
 use crate::rates::tell;
 use crate::refuse::body_of;
 use crate::reserve::{Paid, Reservation};
+use crate::resume::{Resume, Resumed, Seam};
 use crate::settle::{Ending, Record};
 use crate::trial::Trial;
 
@@ -42,6 +43,8 @@ pub(crate) struct Delivery {
     pub(crate) committed: Committed,
     pub(crate) admission: Admission,
     pub(crate) snapshot: Arc<Snapshot>,
+    /// What it takes to go on where its stream breaks, where that is allowed.
+    pub(crate) resume: Option<Box<Resume>>,
 }
 
 /// Makes the response: whole, or as a stream that is pulled by the caller's connection.
@@ -53,7 +56,7 @@ pub(crate) fn relay(
     version: Version,
 ) -> Response<Body> {
     let context = context_of(envelope, &record);
-    let Delivery { committed, admission, snapshot } = delivery;
+    let Delivery { committed, admission, snapshot, resume } = delivery;
     let mut headers = headers_of(&committed, &record, envelope.protocol);
     match committed.body {
         CommittedBody::Whole(whole) => {
@@ -92,7 +95,7 @@ pub(crate) fn relay(
                 snapshot,
             };
             let flow = Flow::new(Source { seen: seen.into(), rest, cut }, account);
-            let relay = Box::new(Relay::new(flow, envelope, context));
+            let relay = Box::new(Relay::new(flow, envelope, context, resume));
             let body = match version {
                 Version::HTTP_2 => pushed(gateway, relay, reader_stall_max),
                 _ => pulled(relay),
@@ -140,7 +143,7 @@ pub(crate) async fn gather(
     record: Record,
     on_text: &mut (dyn FnMut(&str) + Send),
 ) -> Result<ChatReply, Failure> {
-    let Delivery { committed, admission, snapshot } = delivery;
+    let Delivery { committed, admission, snapshot, .. } = delivery;
     let Committed { reservation, billing, body, trial, .. } = committed;
     match body {
         CommittedBody::Whole(whole) => {
@@ -191,11 +194,18 @@ struct Relay {
     // The caller did not ask for the usage chunk that we asked the upstream for.
     hides_usage: bool,
     linger_until: Option<Instant>,
+    // `None` where the stream may not go on after it broke, or has done so.
+    resume: Option<Box<Resume>>,
+    // There once the stream has gone on.
+    seam: Option<Seam>,
 }
 
 impl Relay {
-    fn new(flow: Flow, envelope: &Envelope, context: AnswerContext) -> Self {
+    fn new(flow: Flow, envelope: &Envelope, context: AnswerContext, mut resume: Option<Box<Resume>>) -> Self {
         let protocol = envelope.protocol;
+        if let Some(resume) = resume.as_mut().filter(|_| flow.passes_raw()) {
+            resume.listen_aside(protocol, &context);
+        }
         let encoder = (!flow.passes_raw()).then(|| StreamEncoder::new(protocol, context.clone()));
         Self {
             flow,
@@ -204,6 +214,8 @@ impl Relay {
             hides_usage: protocol == Protocol::OpenAiChat && !envelope.stream_usage,
             context,
             linger_until: None,
+            resume,
+            seam: None,
         }
     }
 
@@ -223,12 +235,46 @@ impl Relay {
                     }
                 }
                 Ok(None) => self.close(None),
-                Err(failure) => return Some(self.break_off(failure)),
+                Err(failure) => {
+                    if !self.go_on(&failure).await {
+                        return Some(self.break_off(failure));
+                    }
+                    let mark = Seam::mark(self.protocol);
+                    if !mark.is_empty() {
+                        return Some(Bytes::from_static(mark));
+                    }
+                }
             }
         }
     }
 
-    fn carry(&mut self, item: Item) -> Bytes {
+    /// Goes on where the stream broke, if that is allowed and possible.
+    async fn go_on(&mut self, failure: &Failure) -> bool {
+        let Some(resume) = self.resume.take().filter(|resume| resume.suits(failure)) else { return false };
+        let Some(handed) = self.flow.hand_over(failure) else { return false };
+        let usage = self.flow.usage();
+        match resume.go_on(handed, failure).await {
+            Ok(Resumed { flow, seam, encoder }) => {
+                self.flow = flow;
+                self.seam = Some(seam);
+                self.encoder = self.encoder.take().or(encoder);
+                true
+            }
+            Err(record) => {
+                let failure = &failure.clone().after_content();
+                record.settle(&Ending::Partial { failure, usage });
+                false
+            }
+        }
+    }
+
+    fn carry(&mut self, mut item: Item) -> Bytes {
+        if let Some(resume) = &mut self.resume {
+            resume.hear(&item);
+        }
+        if let Some(seam) = &mut self.seam {
+            item.events = item.events.into_iter().filter_map(|event| seam.join(event)).collect();
+        }
         let mut out = BytesMut::new();
         if let Some(encoder) = &mut self.encoder {
             for event in &item.events {

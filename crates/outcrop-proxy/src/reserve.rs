@@ -10,7 +10,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use outcrop_core::failure::{Class, Code, Failure, Reason};
-use outcrop_core::money::NanoUsd;
+use outcrop_core::money::{NanoUsd, Tier};
 use outcrop_core::{AttemptId, Usage};
 use outcrop_policy::Attribution;
 use outcrop_policy::ledger::{
@@ -168,6 +168,11 @@ impl Reservation {
     /// Most output tokens that the request may ask for; `None` leaves it as it is.
     pub(crate) fn cap(&self) -> Option<u64> {
         self.open.as_ref().and_then(|open| open.quote.cap)
+    }
+
+    /// Service tier to ask for; `None` leaves the request as it is.
+    pub(crate) fn tier(&self) -> Option<Tier> {
+        self.open.as_ref().and_then(|open| open.quote.tier)
     }
 
     /// What is left in the tightest hard budget of money after it, in nano-dollars.

@@ -8,9 +8,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use outcrop_core::decision::{
-    AttemptFailure, AttemptRecord, Basis, Candidate, Decision, End, Exclusion, OutcomeRecord,
+    AttemptFailure, AttemptRecord, Basis, Candidate, Decision, End, Exclusion, OutcomeRecord, Resumption,
 };
-use outcrop_core::failure::{Class, Failure, Origin};
+use outcrop_core::failure::{Class, Failure, Origin, Reason};
 use outcrop_core::money::NanoUsd;
 use outcrop_core::operation::Operation;
 use outcrop_core::{Code, Dialect, Priority, RequestId, Usage};
@@ -133,6 +133,22 @@ impl Record {
         self.deadline
     }
 
+    /// Sets another end of the promise, for attempts beyond it.
+    pub(crate) fn set_deadline(&mut self, deadline: Instant) {
+        self.deadline = deadline;
+    }
+
+    /// The target of the last attempt; empty before there was one.
+    pub(crate) fn last_target(&self) -> String {
+        self.view().attempts.last().map_or_else(String::new, |attempt| attempt.target.clone())
+    }
+
+    /// Its stream broke, and the rest is asked for.
+    pub(crate) fn resumes(&mut self, reason: Reason, text_bytes: usize) {
+        let from = self.last_target();
+        self.decision().resumed = Some(Resumption { from, reason, text_bytes: text_bytes as u64 });
+    }
+
     /// Seconds since the Unix epoch at accept.
     pub(crate) fn created(&self) -> u64 {
         self.view().accepted_at_ms / 1000
@@ -245,7 +261,8 @@ impl Record {
         };
         self.path = Arc::clone(attempt.path);
         if attempt.failure.is_none() {
-            self.answered_after = Some(now.saturating_duration_since(self.accepted));
+            // The promise speaks of the first answer; one that goes on where it broke changes nothing.
+            self.answered_after.get_or_insert(now.saturating_duration_since(self.accepted));
         }
         self.decision().attempts.push(entry);
         let class = attempt.failure.map_or("answered", |f| f.class.label());

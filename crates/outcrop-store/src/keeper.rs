@@ -130,6 +130,11 @@ impl Keeper {
         &self.shared.ledger
     }
 
+    /// The store itself.
+    pub fn store(&self) -> &Store {
+        &self.shared.store
+    }
+
     /// What the clocks say, as the ledger wants to know it.
     pub fn now(&self) -> Now {
         machine::now()

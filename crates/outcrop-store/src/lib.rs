@@ -19,6 +19,7 @@ mod documents;
 mod engine;
 pub mod journal;
 pub mod keeper;
+pub mod keyed;
 pub mod keys;
 mod location;
 mod machine;

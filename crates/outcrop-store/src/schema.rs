@@ -17,8 +17,12 @@ pub(crate) async fn migrate_postgres(client: &mut Client) -> Result<(), StoreErr
 }
 
 fn runner() -> Result<Runner, StoreError> {
-    let first = Migration::unapplied("V1__ledger", include_str!("../migrations/V1__ledger.sql"));
-    let runner = Runner::new(&[first.map_err(|e| refused(&e))?]);
+    let all = [
+        Migration::unapplied("V1__ledger", include_str!("../migrations/V1__ledger.sql")),
+        Migration::unapplied("V2__keyed_calls", include_str!("../migrations/V2__keyed_calls.sql")),
+    ];
+    let all = all.into_iter().collect::<Result<Vec<_>, _>>().map_err(|e| refused(&e))?;
+    let runner = Runner::new(&all);
     Ok(runner.set_abort_missing(true).set_abort_divergent(true))
 }
 

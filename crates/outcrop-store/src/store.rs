@@ -4,6 +4,7 @@
 //! `Register`.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use aws_lc_rs::hmac;
 use outcrop_policy::ledger::{AccountRow, Amounts, Answer, Balance, Crossing, Report};
@@ -13,6 +14,7 @@ use crate::allocate::{AccountFilter, Beat, Beginning, Begun, ReplicaView};
 use crate::documents::Documents;
 use crate::engine::{Engine, EngineKind};
 use crate::journal::{Attributed, Correction, EntryFilter, Group, JournalEntry, Pace};
+use crate::keyed::{CallEnd, Closing, KeyedCall, KeyedView, Known, Opening};
 use crate::work::{Outcome, Work};
 use crate::{Location, StoreError, machine};
 
@@ -26,6 +28,8 @@ const WORDS_MAX: usize = 500;
 pub struct Store {
     engine: Engine,
     secret: Arc<hmac::Key>,
+    // Names this opening of the store among all there ever were.
+    owner: Arc<str>,
 }
 
 impl std::fmt::Debug for Store {
@@ -52,7 +56,8 @@ impl Store {
         let fresh = hexadecimal(&random());
         let secret = expect!(engine.carry_out(Work::Secret { fresh }).await?, Secret)?;
         let secret = Arc::new(hmac::Key::new(hmac::HMAC_SHA256, secret.as_bytes()));
-        Ok(Self { engine, secret })
+        let owner = hexadecimal(&random()).into();
+        Ok(Self { engine, secret, owner })
     }
 
     /// Which engine it is.
@@ -164,6 +169,38 @@ impl Store {
         let wall_ms = machine::now().wall_ms;
         self.engine.carry_out(Work::Release { replica: id.into(), by: by.to_owned(), wall_ms }).await?;
         Ok(())
+    }
+
+    /// Begins a keyed call that ends within `time_max`, unless its key is known. It is durable when this
+    /// returns.
+    pub async fn begin_call(&self, call: KeyedCall, time_max: Duration) -> Result<Known, StoreError> {
+        let (owner, now_ms) = (Arc::clone(&self.owner), machine::now().wall_ms);
+        let opening = Opening { call, owner, now_ms, time_max };
+        expect!(self.engine.carry_out(Work::BeginCall(opening)).await?, Known)
+    }
+
+    /// Ends a keyed call that this handle or a clone of it has begun.
+    pub async fn end_call(&self, call: KeyedCall, end: CallEnd) -> Result<(), StoreError> {
+        let owner = Arc::clone(&self.owner);
+        self.engine.carry_out(Work::EndCall(Closing { call, owner, end })).await.map(|_| ())
+    }
+
+    /// Keyed calls that are kept, newest first, at most a thousand.
+    pub async fn keyed_calls(&self) -> Result<Vec<KeyedView>, StoreError> {
+        let work = Work::KeyedCalls { now_ms: machine::now().wall_ms };
+        expect!(self.engine.carry_out(work).await?, KeyedCalls)
+    }
+
+    /// Forgets what is known under a key, so that it can be used again; whether there was something. A
+    /// call that runs stays.
+    pub async fn clear_call(&self, caller: &str, key: &str) -> Result<bool, StoreError> {
+        let work = Work::ClearCall {
+            caller: caller.into(),
+            key: key.into(),
+            owner: Arc::clone(&self.owner),
+            now_ms: machine::now().wall_ms,
+        };
+        expect!(self.engine.carry_out(work).await?, Count).map(|gone| gone > 0)
     }
 
     /// Forgets what is older, a batch at a time; how many rows went.

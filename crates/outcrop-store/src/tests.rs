@@ -5,6 +5,7 @@ mod disks;
 mod engines;
 mod home;
 mod journal;
+mod keyed;
 mod kills;
 mod ledger;
 mod register;

@@ -8,6 +8,7 @@ use crate::StoreError;
 use crate::allocate::{self, AccountFilter, Beat, Beginning, Begun, ReplicaView};
 use crate::documents::{self, Documents};
 use crate::journal::{self, Attributed, Correction, EntryFilter, Group, JournalEntry, Pace};
+use crate::keyed::{self, Closing, KeyedView, Known, Opening};
 use crate::session::{Row, Session};
 
 /// What is to be done.
@@ -20,6 +21,9 @@ pub(crate) enum Work {
     Resolve(Correction),
     Change { kind: String, id: String, body: Option<String> },
     Prune { before_ms: i64 },
+    BeginCall(Opening),
+    EndCall(Closing),
+    ClearCall { caller: Arc<str>, key: Arc<str>, owner: Arc<str>, now_ms: i64 },
     Secret { fresh: String },
     Documents,
     Revision,
@@ -29,6 +33,7 @@ pub(crate) enum Work {
     Crossings { since_ms: i64 },
     Pace { budget: String, scope: String, from_ms: i64, to_ms: i64 },
     Replicas { wall_ms: i64 },
+    KeyedCalls { now_ms: i64 },
 }
 
 /// What came of it.
@@ -47,6 +52,8 @@ pub(crate) enum Outcome {
     Crossings(Vec<Crossing>),
     Pace(Vec<Pace>),
     Replicas(Vec<ReplicaView>),
+    Known(Known),
+    KeyedCalls(Vec<KeyedView>),
 }
 
 /// Work that holds up only its like.
@@ -71,6 +78,9 @@ impl Work {
             | Self::Resolve(_)
             | Self::Change { .. }
             | Self::Prune { .. }
+            | Self::BeginCall(_)
+            | Self::EndCall(_)
+            | Self::ClearCall { .. }
             | Self::Secret { .. } => Lane::Write,
             Self::Documents | Self::Revision => Lane::Watch,
             Self::Accounts { .. }
@@ -78,7 +88,8 @@ impl Work {
             | Self::Attribution { .. }
             | Self::Crossings { .. }
             | Self::Pace { .. }
-            | Self::Replicas { .. } => Lane::Read,
+            | Self::Replicas { .. }
+            | Self::KeyedCalls { .. } => Lane::Read,
         }
     }
 }
@@ -115,6 +126,15 @@ pub(crate) async fn perform(session: &Session<'_>, work: &Work) -> Result<Outcom
         Work::Pace { budget, scope, from_ms, to_ms } => {
             Outcome::Pace(journal::pace(session, budget, scope, (*from_ms, *to_ms)).await?)
         }
+        Work::BeginCall(opening) => Outcome::Known(keyed::begin(session, opening).await?),
+        Work::EndCall(closing) => {
+            keyed::end(session, closing).await?;
+            Outcome::Done
+        }
+        Work::ClearCall { caller, key, owner, now_ms } => {
+            Outcome::Count(keyed::clear(session, (caller, key), owner, *now_ms).await?)
+        }
+        Work::KeyedCalls { now_ms } => Outcome::KeyedCalls(keyed::list(session, *now_ms).await?),
         Work::Replicas { wall_ms } => Outcome::Replicas(allocate::replicas(session, *wall_ms).await?),
     })
 }

@@ -5,6 +5,7 @@
 
 use bytes::Bytes;
 use http::{HeaderName, HeaderValue};
+use outcrop_core::money::Tier;
 use outcrop_core::{AttemptId, Protocol, Reply};
 use outcrop_wire::{Envelope, TargetModel};
 use tokio::time::Instant;
@@ -25,6 +26,8 @@ pub struct Attempt<'a> {
     pub deadline: Instant,
     /// Caller headers that the intake picked; each kind of path forwards only those it knows.
     pub headers: &'a [(HeaderName, HeaderValue)],
+    /// Service tier to ask for, where the caller's body says nothing of one.
+    pub tier: Option<Tier>,
     /// Told right before its first byte leaves.
     pub dispatch: &'a Dispatch,
 }

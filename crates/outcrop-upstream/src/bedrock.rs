@@ -29,7 +29,7 @@ use crate::call::{self, Refusal};
 use crate::client::HttpClient;
 use crate::endpoint::{Endpoint, secret_header};
 use crate::want::{Want, want};
-use crate::{Answer, Attempt, BedrockSpec, BuildError, CredentialSpec, PathSpec, clock, outcome};
+use crate::{Answer, Attempt, BedrockSpec, BuildError, CredentialSpec, PathSpec, clock, outcome, tier};
 
 /// Amazon Bedrock runtime in one region.
 #[derive(Debug)]
@@ -104,6 +104,7 @@ impl BedrockPath {
         }
         let body = outcrop_wire::encode_request(protocol, attempt.envelope, &attempt.model)
             .map_err(outcome::inexpressible)?;
+        let body = tier::in_body(protocol, attempt.tier, body);
         let response = self.send(&uri, protocol, &attempt, body).await?;
         call::read(response, protocol, &attempt, &self.tasks).await
     }
@@ -125,6 +126,7 @@ impl BedrockPath {
                     *name == ACCEPT || name.as_str().starts_with("x-amzn-bedrock-")
                 });
             }
+            tier::in_head(protocol, attempt.tier, &mut request);
             let issued = self.authorize(&mut request, &body, attempt).await?;
             let response = self.client.send(request, attempt.dispatch, attempt.deadline).await?;
             if response.status().is_success() {

@@ -29,6 +29,16 @@ impl Dispatch {
         Self(None)
     }
 
+    /// Tells a further one, once this one has let the attempt go.
+    #[must_use]
+    pub fn then(self, told: impl Fn() + Send + Sync + 'static) -> Self {
+        Self::new(move || {
+            self.leave()?;
+            told();
+            Ok(())
+        })
+    }
+
     /// The attempt is about to leave.
     pub(crate) fn leave(&self) -> Result<(), Failure> {
         self.0.as_ref().map_or(Ok(()), |told| told())

@@ -19,7 +19,8 @@ pub mod dispatch;
 pub mod path;
 pub mod spec;
 pub mod stream;
-pub mod upstreams;
+pub mod tier;
+mod upstreams;
 
 pub mod anthropic;
 pub mod bedrock;
@@ -41,4 +42,5 @@ pub use spec::{
     BedrockSpec, Connect, CredentialSpec, HttpSpec, KindSpec, McpSpec, McpTransport, PathSpec, Progress,
 };
 pub use stream::AnswerStream;
+pub use tier::has_tiers;
 pub use upstreams::{BuildError, Upstreams};

@@ -11,6 +11,7 @@ mod call;
 mod catalogue;
 mod codec;
 mod connection;
+mod effect;
 mod handler;
 mod http;
 mod live;
@@ -21,10 +22,12 @@ mod stream;
 #[cfg(test)]
 mod tests;
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
 use ::http::HeaderValue;
+use outcrop_core::path::Effect;
 use outcrop_core::{Failure, Protocol, Reply};
 use parking_lot::Mutex;
 use rmcp::model::{CallToolResult, JsonObject};
@@ -58,10 +61,22 @@ const CATALOGUE_AGE_MAX: Duration = Duration::from_mins(1);
 pub struct McpPath {
     connection: Connection,
     tool: String,
+    effects: BTreeMap<String, Effect>,
     codec: Codec,
     call_timeout_max: Duration,
     tasks: TaskTracker,
     listed: Mutex<Option<(Instant, Arc<Catalogue>)>>,
+}
+
+/// A call of one of a server's tools.
+#[derive(Debug, Clone)]
+pub struct ToolCall<'a> {
+    /// The tool, as its server names it.
+    pub tool: &'a str,
+    /// Its arguments.
+    pub arguments: Option<JsonObject>,
+    /// Whether it may be sent again when its session was lost.
+    pub repeatable: bool,
 }
 
 /// How a call is sent.
@@ -86,6 +101,7 @@ impl McpPath {
         Ok(Self {
             connection: Connection::new(&spec.name, endpoint, mcp.progress, tasks),
             tool: mcp.tool.clone(),
+            effects: mcp.effects.clone(),
             codec: Codec::new(mcp.template.as_ref(), mcp.effect),
             call_timeout_max: mcp.call_timeout_max,
             tasks: tasks.clone(),
@@ -146,19 +162,28 @@ impl McpPath {
         Ok(catalogue)
     }
 
-    /// Calls any tool of the server, once, and passes its result on unchanged. A failure of class
-    /// `Ambiguous` means that the tool may have run.
+    /// Calls any tool of the server and passes its result on unchanged. A failure of class `Ambiguous`
+    /// means that the tool may have run.
     pub async fn call_tool(
         &self,
-        tool: &str,
-        arguments: Option<JsonObject>,
+        call: ToolCall<'_>,
         dispatch: &Dispatch,
         deadline: Instant,
     ) -> Result<CallToolResult, Failure> {
         let limit = deadline.min(Instant::now() + self.call_timeout_max);
-        match self.send(tool, arguments, Sending { dispatch, limit, repeatable: false }).await? {
+        let ToolCall { tool, arguments, repeatable } = call;
+        match self.send(tool, arguments, Sending { dispatch, limit, repeatable }).await? {
             (_, First::Done(result)) => Ok(result),
             (call, First::Text(_)) => finish(call).await,
+        }
+    }
+
+    /// What the operator says that a second run of a tool would do.
+    pub fn effect_of(&self, tool: &str) -> Effect {
+        if tool == self.tool {
+            self.codec.effect()
+        } else {
+            self.effects.get(tool).copied().unwrap_or_default()
         }
     }
 
@@ -202,7 +227,7 @@ impl McpPath {
                 Err(CallError::Failed(failure)) => return Err(failure),
                 Err(CallError::Expired) => {
                     self.connection.retire(call.live());
-                    if repeats == 0 {
+                    if repeats == 0 || !self.may_repeat(tool, limit).await {
                         self.reconnect(limit);
                         return Err(CallError::Expired.into_failure());
                     }
@@ -210,6 +235,13 @@ impl McpPath {
                 }
             }
         }
+    }
+
+    /// Whether the server itself does not say that a second run of the tool does harm. A server that
+    /// cannot be asked is taken at its worst.
+    async fn may_repeat(&self, tool: &str, deadline: Instant) -> bool {
+        let listed = self.list_tools(deadline).await;
+        listed.is_ok_and(|catalogue| effect::stricter(self.effect_of(tool), tool, &catalogue).may_repeat())
     }
 
     /// Makes the next session ahead of the call that will need it.

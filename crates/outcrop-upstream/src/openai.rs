@@ -9,7 +9,7 @@ use tokio_util::task::TaskTracker;
 use crate::client::HttpClient;
 use crate::endpoint::{Endpoint, secret_header};
 use crate::want::{Want, want};
-use crate::{Answer, Attempt, BuildError, HttpSpec, PathSpec, call, outcome};
+use crate::{Answer, Attempt, BuildError, HttpSpec, PathSpec, call, outcome, tier};
 
 /// An OpenAI-compatible endpoint.
 #[derive(Debug)]
@@ -56,6 +56,7 @@ impl OpenAiPath {
         };
         let body = outcrop_wire::encode_request(protocol, attempt.envelope, &attempt.model)
             .map_err(outcome::inexpressible)?;
+        let body = tier::in_body(protocol, attempt.tier, body);
         let mut request = call::post(uri.clone(), &self.endpoint.host, body);
         if let Some(authorization) = &self.authorization {
             request.headers_mut().insert(AUTHORIZATION, authorization.clone());

@@ -3,6 +3,7 @@
 //! Plain data made by the binary's configuration; nothing here resolves, connects or reads files.
 //! Two equal specs mean that a path, its pool and its credentials survive a reload.
 
+use std::collections::BTreeMap;
 use std::fmt;
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -91,6 +92,8 @@ pub struct McpSpec {
     pub tool: String,
     /// What a second run of it would do.
     pub effect: Effect,
+    /// What a second run of the server's other tools would do, where the operator says.
+    pub effects: BTreeMap<String, Effect>,
     /// The operator's mapping of arguments and result; `None` is the gateway's own.
     pub template: Option<outcrop_wire::mcp::Template>,
     /// Longest time of one call, progress or not (default 120 s).
@@ -213,6 +216,7 @@ impl McpSpec {
     fn same_as(&self, other: &Self) -> bool {
         self.tool == other.tool
             && self.effect == other.effect
+            && self.effects == other.effects
             && self.template == other.template
             && self.call_timeout_max == other.call_timeout_max
             && self.progress == other.progress

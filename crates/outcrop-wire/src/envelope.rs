@@ -78,6 +78,8 @@ pub struct Envelope {
     pub user: Option<String>,
     /// The service tier that is asked for, where it has prices of its own.
     pub tier: Option<Tier>,
+    /// Whether the body says anything of a tier.
+    pub says_tier: bool,
     /// How many answers are asked for (OpenAI `n`); 1 elsewhere.
     pub answers: u64,
     /// Whether tools are offered.
@@ -156,6 +158,7 @@ impl Envelope {
             max_tokens,
             user: fields.user(route.protocol),
             tier: fields.tier(),
+            says_tier: fields.span("service_tier").or_else(|| fields.span("serviceTier")).is_some(),
             answers: match route.protocol {
                 Protocol::OpenAiChat => fields.answers()?,
                 _ => 1,

@@ -1,5 +1,7 @@
 //! The table is walked: each route with every role, by both doors.
 
+use std::time::Duration;
+
 use axum::body::Body;
 use axum::http::Request as HttpRequest;
 use jiff::Timestamp;
@@ -7,14 +9,16 @@ use outcrop_core::decision::Decision;
 use outcrop_core::role::ROLES;
 use outcrop_policy::Wanted;
 use outcrop_policy::ledger::Totals;
-use outcrop_store::{KeyDesk, Pepper, Register};
+use outcrop_store::keyed::{CallEnd, KeyedCall};
+use outcrop_store::{KeyDesk, Location, Pepper, Register, Store};
+use tokio_util::task::TaskTracker;
 use tower::ServiceExt;
 
 use super::*;
 use crate::budgets::{Budgeting, LimitOrder, ReconcileOrder, SpendQuery, Which};
 use crate::steering::{FlagOrder, ForceOrder, Steering};
 use crate::stops::{Answering, NotDone, ResumeOrder, StopOrder, Stopping};
-use crate::{Keys, LoadView, PathView, Readiness, TargetView, budgets, keys, router, steering, stops};
+use crate::{Keys, LoadView, PathView, Readiness, TargetView, budgets, keyed, keys, router, steering, stops};
 
 /// A view that takes the name of a role for a key of that role.
 struct Named {
@@ -108,11 +112,22 @@ impl Steering for Obedient {
     }
 }
 
+/// A store that knows one key of a keyed call.
+async fn with_a_key() -> Store {
+    let store = Store::open(&Location::Memory, &TaskTracker::new()).await.unwrap();
+    let [caller, key, tool, fingerprint, ticket] = ["ada", "k", "t", "f", "1"].map(Arc::from);
+    let call = KeyedCall { caller, key, tool, fingerprint, ticket };
+    store.begin_call(call.clone(), Duration::from_secs(1)).await.unwrap();
+    store.end_call(call, CallEnd::Unknown).await.unwrap();
+    store
+}
+
 async fn ask(asks_for_keys: bool, door: Door, method: &Method, path: &str, key: Option<&str>) -> u16 {
     let desk = KeyDesk::new(Register::in_memory(), Pepper::new(b"pepper"));
     let more = keys(Keys { desk: Some(desk), is_kept: true, now: || Timestamp::UNIX_EPOCH });
     let more = more.merge(stops(Arc::new(Obedient))).merge(budgets(Arc::new(Obedient)));
     let more = more.merge(steering(Arc::new(Obedient)));
+    let more = more.merge(keyed(with_a_key().await));
     let mut request =
         HttpRequest::builder().method(method).uri(path).header("content-type", "application/json");
     if let Some(key) = key {
@@ -120,6 +135,7 @@ async fn ask(asks_for_keys: bool, door: Door, method: &Method, path: &str, key: 
     }
     let order = match path {
         "/admin/v1/keys" => r#"{"name":"ci"}"#,
+        "/admin/v1/keyed/clear" => r#"{"caller":"ada","key":"k"}"#,
         "/admin/v1/budgets" => r#"{"budget":"all"}"#,
         "/admin/v1/flags" => r#"{"flag":"hedging","on":true}"#,
         path if path.ends_with("/force") => r#"{"state":null}"#,

@@ -102,6 +102,8 @@ fn counts(decision: &Decision) -> bool {
             | Code::BudgetExceeded
             | Code::Forbidden
             | Code::UnknownModel
+            | Code::KeyInUse
+            | Code::KeyReused
             | Code::TooLarge
             | Code::PriceUnknown
             | Code::RateLimited

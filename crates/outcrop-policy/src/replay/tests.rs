@@ -25,6 +25,7 @@ pub(crate) fn spec(path: &str, kind: PathKind, pico: u64) -> TargetSpec {
         abort_billing: AbortBilling::Unknown,
         max_tokens_default: None,
         quota: None,
+        tiers: std::sync::Arc::from([]),
     }
 }
 

@@ -19,6 +19,7 @@ fn spec(path: &str, kind: PathKind, region: Option<&str>) -> TargetSpec {
         abort_billing: outcrop_core::path::AbortBilling::Unknown,
         max_tokens_default: None,
         quota: None,
+        tiers: Arc::from([]),
     }
 }
 
@@ -41,6 +42,7 @@ fn routes() -> Routes {
         raw: vec![TargetId(4)],
         operations: operations::shipped(),
         prices: Arc::new(PriceBook::new(vec![nova(None)], None)),
+        resumes: Resumes::default(),
         switches: Switches::default(),
         off: Off::default(),
     }

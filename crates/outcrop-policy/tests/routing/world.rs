@@ -403,6 +403,7 @@ fn routes(scenario: &Scenario) -> Routes {
         abort_billing: AbortBilling::Unknown,
         max_tokens_default: None,
         quota: life.quota,
+        tiers: Arc::from([]),
     };
     let mut operations = operations::shipped();
     for operation in &mut operations {

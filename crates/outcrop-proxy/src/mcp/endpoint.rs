@@ -74,9 +74,13 @@ impl Endpoint {
         }
         let session = session_of(request.headers());
         let owner = Arc::clone(&asker.caller.name);
-        if session.as_ref().is_some_and(|session| !self.places.owns(&owner, session)) {
-            return plain(StatusCode::NOT_FOUND, "Not Found: Session not found");
-        }
+        let asker = match &session {
+            None => asker,
+            Some(session) => match self.places.end_of(&owner, session) {
+                Some(session_end) => Asker { session_end, ..asker },
+                None => return plain(StatusCode::NOT_FOUND, "Not Found: Session not found"),
+            },
+        };
         let snapshot = asker.gateway.snapshot();
         let (head, body) = request.into_parts();
         let message = match read(body, &snapshot.limits).await {

@@ -1,7 +1,7 @@
 //! The tools of the configured MCP servers, under the name of their path.
 //!
-//! A federated call goes to its server at most once and never anywhere else, because nobody has said
-//! what a second run would do. The tool that a path answers chats with is left out: it is reached
+//! A federated call goes to its server and never anywhere else; what the operator says that a second run
+//! would do decides whether it may be sent there again (`keyed.rs` for those with a key). The tool that a path answers chats with is left out: it is reached
 //! through `converse`, where policy applies. A caller whose key is limited to certain models has only
 //! the tools that are named among them. A server that does not answer is left out of the list.
 
@@ -9,18 +9,23 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use futures_util::future::join_all;
-use outcrop_core::failure::{Code, Failure};
+use outcrop_core::failure::{Class, Code, Failure, Reason};
+use outcrop_core::path::Effect;
 use outcrop_core::{AttemptId, PathKind, RequestId, Usage};
 use outcrop_policy::Attribution;
 use outcrop_policy::price::Asked;
 use outcrop_policy::residency::Place;
 use outcrop_policy::stops::Phase;
+use outcrop_policy::tools::{Ended, Tried};
 use outcrop_upstream::Path;
-use outcrop_upstream::mcp::{Catalogue, McpPath};
+use outcrop_upstream::mcp::{Catalogue, McpPath, ToolCall};
 use rmcp::model::{CallToolResult, JsonObject, ResultType, Tool};
 use tokio::time::Instant;
 
+use super::CALL_TIME_MAX;
+use super::keyed::{Kept, Running};
 use super::refusal::unknown_outcome;
+use super::{keyed, refusal};
 use crate::authenticate::Caller;
 use crate::clock::unix_now;
 use crate::gateway::{Gateway, Snapshot};
@@ -34,8 +39,6 @@ const SEPARATOR: &str = "__";
 const NAME_CHARS_MAX: usize = 128;
 /// Longest wait for one server's list; a slow server is missing from the list, not holding it up.
 const LIST_TIME_MAX: Duration = Duration::from_secs(5);
-/// Longest federated call; a path's own limit is usually shorter.
-pub(super) const CALL_TIME_MAX: Duration = Duration::from_mins(10);
 
 /// Who wants a federated tool, and where it may run.
 #[derive(Clone, Copy)]
@@ -84,39 +87,106 @@ fn federated(server: &Server<'_>, catalogue: &Arc<Catalogue>) -> Vec<Tool> {
         .collect()
 }
 
+/// A federated call.
+pub(super) struct Errand<'a> {
+    /// The tool, with its path.
+    pub(super) name: &'a str,
+    pub(super) arguments: Option<JsonObject>,
+    /// The idempotency key, if the caller gave one.
+    pub(super) key: Option<Arc<str>>,
+}
+
 /// Calls a federated tool; `None` when no server has that name.
-pub(super) async fn call(
-    wish: Wish<'_>,
-    name: &str,
-    arguments: Option<JsonObject>,
-) -> Option<Result<CallToolResult, Failure>> {
-    let (server, tool) = find(wish.snapshot, name)?;
-    let path = server.path;
-    if let Err(refused) = wish.check(&server, name, tool) {
+pub(super) async fn call(wish: Wish<'_>, errand: Errand<'_>) -> Option<Result<CallToolResult, Failure>> {
+    let (server, tool) = find(wish.snapshot, errand.name)?;
+    if let Err(refused) = wish.check(&server, errand.name, tool) {
         return Some(Err(refused));
     }
-    let whose = wish.whose(&server, name);
+    Some(by_effect(wish, &server, tool, errand).await)
+}
+
+/// Runs a call as often as its effect allows.
+async fn by_effect(
+    wish: Wish<'_>,
+    server: &Server<'_>,
+    tool: &str,
+    errand: Errand<'_>,
+) -> Result<CallToolResult, Failure> {
+    let Errand { name, arguments, key } = errand;
+    let effect = server.path.effect_of(tool);
+    let call = ToolCall { tool, arguments, repeatable: effect.may_repeat() };
+    let Some(key) = key.filter(|_| effect == Effect::Keyed) else {
+        return run(wish, server, (name, call), None).await;
+    };
+    let store = wish.gateway.keeper.store();
+    match Running::begin(store, &wish.gateway.connections, (&wish.caller.name, key), (name, &call)).await? {
+        Kept::Result(result) => Ok(*result),
+        Kept::Nothing(running) => run(wish, server, (name, call), Some(running)).await,
+    }
+}
+
+/// Pays for a call and runs it; a running call that is kept learns how it ends.
+async fn run(
+    wish: Wish<'_>,
+    server: &Server<'_>,
+    (name, call): (&str, ToolCall<'_>),
+    kept: Option<Running>,
+) -> Result<CallToolResult, Failure> {
+    let tried = Tried {
+        caller: Arc::clone(&wish.caller.name),
+        tool: name.into(),
+        arguments: keyed::fingerprint(name, &call),
+    };
+    let tools = &wish.gateway.tools;
+    if let Some(rest) = tools.rests(&tried, Instant::now().into_std()) {
+        return Ok(refusal::do_not_retry(name, rest));
+    }
+    let whose = wish.whose(server, name);
     let mut stop = wish.gateway.stops.listen();
     let by = Instant::now() + CALL_TIME_MAX;
-    let reservation = match wish.reserve(&whose, tool, by).await {
-        Ok(reservation) => reservation,
-        Err(refused) => return Some(Err(refused)),
-    };
+    let reservation = wish.reserve(&whose, call.tool, by).await?;
     let dispatch = reservation.dispatch();
+    let dispatch = kept.as_ref().map_or(dispatch.clone(), |kept| kept.dispatch(dispatch));
     let called = tokio::select! {
         biased;
         failure = stop.cut(&whose, Phase::Whole) => Err(failure),
-        called = path.call_tool(tool, arguments, &dispatch, by) => called,
+        called = server.path.call_tool(call, &dispatch, by) => called,
     };
     match &called {
         Ok(_) => drop(reservation.settle(&Usage::of(0, 0), 0)),
         Err(failure) => reservation.fail(failure.class),
     }
     // A server of the older era says nothing of the kind of its result; the newer one requires it.
-    Some(called.map_err(unknown_outcome).map(|mut result| {
+    let called = called.map(|mut result| {
         result.result_type.get_or_insert(ResultType::COMPLETE);
         result
-    }))
+    });
+    if let Some(ended) = ended(&called) {
+        tools.ended(&tried, ended, Instant::now().into_std());
+    }
+    if let Some(kept) = kept {
+        kept.end(&called).await;
+    }
+    called.map_err(unknown_outcome)
+}
+
+/// What a call says of its tool, if it says anything.
+fn ended(called: &Result<CallToolResult, Failure>) -> Option<Ended> {
+    let failure = match called {
+        Ok(result) if result.is_error == Some(true) => return Some(Ended::SaidError),
+        Ok(_) => return Some(Ended::Served),
+        Err(failure) => failure,
+    };
+    // What the gateway itself refused or stopped says nothing of the tool.
+    if failure.reason == Reason::Policy {
+        return None;
+    }
+    match failure.class {
+        Class::NotSent | Class::Ambiguous | Class::Partial | Class::Credential => Some(Ended::Failed),
+        Class::Permanent | Class::NotHere => Some(Ended::SaidError),
+        // It has its own hint when to come back.
+        Class::Refused | Class::CallerGone => None,
+    }
 }
 
 impl Wish<'_> {

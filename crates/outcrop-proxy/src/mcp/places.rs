@@ -8,6 +8,7 @@ use std::sync::Arc;
 
 use parking_lot::Mutex;
 use rmcp::transport::streamable_http_server::session::local::LocalSessionManager;
+use tokio_util::sync::CancellationToken;
 
 const SESSIONS_MAX: usize = 1024;
 const SESSIONS_PER_CALLER_MAX: usize = 256;
@@ -20,9 +21,21 @@ pub(super) struct Places {
 
 #[derive(Default)]
 struct Taken {
-    owners: HashMap<Box<str>, Arc<str>>,
+    owners: HashMap<Box<str>, Held>,
     /// One entry for each session that is being opened: its caller.
     opening: Vec<Arc<str>>,
+}
+
+/// A session's place; its calls end with it.
+struct Held {
+    owner: Arc<str>,
+    ended: CancellationToken,
+}
+
+impl Drop for Held {
+    fn drop(&mut self) {
+        self.ended.cancel();
+    }
 }
 
 /// A place for a session that is being opened; free again with the value, unless it is kept.
@@ -32,9 +45,11 @@ pub(super) struct Place<'a> {
 }
 
 impl Places {
-    /// Whether the session is the caller's.
-    pub(super) fn owns(&self, caller: &Arc<str>, session: &str) -> bool {
-        self.taken.lock().owners.get(session).is_some_and(|owner| owner == caller)
+    /// The end of the session, if it is the caller's.
+    pub(super) fn end_of(&self, caller: &Arc<str>, session: &str) -> Option<CancellationToken> {
+        let taken = self.taken.lock();
+        let held = taken.owners.get(session).filter(|held| held.owner == *caller);
+        held.map(|held| held.ended.clone())
     }
 
     /// A place, if there is one; those of sessions that ended by themselves are free.
@@ -51,7 +66,7 @@ impl Places {
     fn try_take(&self, caller: &Arc<str>) -> Option<Place<'_>> {
         let mut taken = self.taken.lock();
         let of_all = taken.owners.len() + taken.opening.len();
-        let everyone = taken.owners.values().chain(&taken.opening);
+        let everyone = taken.owners.values().map(|held| &held.owner).chain(&taken.opening);
         let own = everyone.filter(|owner| *owner == caller).count();
         if of_all >= SESSIONS_MAX || own >= SESSIONS_PER_CALLER_MAX {
             return None;
@@ -60,7 +75,7 @@ impl Places {
         Some(Place { places: self, caller: Arc::clone(caller) })
     }
 
-    /// The session was ended.
+    /// The session was ended, and so are the calls that run in it.
     pub(super) fn free(&self, session: &str) {
         self.taken.lock().owners.remove(session);
     }
@@ -69,7 +84,8 @@ impl Places {
 impl Place<'_> {
     /// The place belongs to this session from here on.
     pub(super) fn keep(self, session: Box<str>) {
-        self.places.taken.lock().owners.insert(session, Arc::clone(&self.caller));
+        let held = Held { owner: Arc::clone(&self.caller), ended: CancellationToken::new() };
+        self.places.taken.lock().owners.insert(session, held);
     }
 }
 
@@ -95,12 +111,14 @@ mod tests {
         assert!(places.try_take(&caller).is_none());
         assert!(places.try_take(&Arc::from("bert")).is_some());
         opening.pop().unwrap().keep("s".into());
-        assert!(places.owns(&caller, "s"));
+        let ended = places.end_of(&caller, "s").unwrap();
+        assert!(!ended.is_cancelled() && places.end_of(&Arc::from("bert"), "s").is_none());
         assert!(places.try_take(&caller).is_none(), "a kept place is still taken");
         drop(opening.pop());
         assert!(places.try_take(&caller).is_some());
         drop(opening);
         places.free("s");
+        assert!(ended.is_cancelled(), "its calls end with it");
         assert!(places.taken.lock().owners.is_empty() && places.taken.lock().opening.is_empty());
     }
 }

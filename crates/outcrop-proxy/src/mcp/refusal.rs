@@ -1,9 +1,12 @@
 //! Failures in the words of MCP: JSON-RPC errors with our stable code in `data`.
 
+use std::time::Duration;
+
 use outcrop_core::failure::Failure;
 use outcrop_core::{Class, Code, Dialect};
 use outcrop_wire::{ErrorBody, encode_error};
 use rmcp::ErrorData;
+use rmcp::model::{CallToolResult, ContentBlock, ResultType};
 use serde_json::Value;
 
 /// A failed call. The request id is empty where none was given out.
@@ -26,6 +29,18 @@ pub(super) fn error(failure: &Failure, request_id: &str) -> ErrorData {
         data.insert("retryAfterMs".into(), ms.into());
     }
     error
+}
+
+/// What a model is told of a tool that rests after its failures: a result, because models read those.
+pub(super) fn do_not_retry(tool: &str, rest: Duration) -> CallToolResult {
+    let text = format!(
+        "The tool `{tool}` failed several times in a row and is not called for the next {} s. Do not retry \
+         it: go on without it, or say that it is not available.",
+        rest.as_secs().max(1)
+    );
+    let mut result = CallToolResult::error(vec![ContentBlock::text(text)]);
+    result.result_type = Some(ResultType::COMPLETE);
+    result
 }
 
 /// A federated call that may have run without giving a result: whoever called must look before

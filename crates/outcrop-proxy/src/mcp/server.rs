@@ -12,10 +12,12 @@ use rmcp::model::{
 };
 use rmcp::service::RequestContext;
 use rmcp::{RoleServer, ServerHandler};
-use serde_json::json;
+use serde_json::{Value, json};
 use tokio::time::Instant;
+use tokio_util::sync::CancellationToken;
 
-use super::federation::Wish;
+use super::CALL_TIME_MAX;
+use super::federation::{Errand, Wish};
 use super::pieces::Pieces;
 use super::{converse, federation, refusal};
 use crate::admit::admit_tool;
@@ -23,7 +25,7 @@ use crate::authenticate::Caller;
 use crate::clock::unix_now;
 use crate::exchange;
 use crate::gateway::{Gateway, Snapshot};
-use crate::headers::Wishes;
+use crate::headers::{self, Wishes};
 use crate::models::usable;
 use crate::rates::rate_tool;
 
@@ -34,6 +36,8 @@ const MODELS: &str = "models";
 pub(super) struct Asker {
     pub(super) gateway: Arc<Gateway>,
     pub(super) caller: Caller,
+    /// The end of the session that the request belongs to; never comes where there is none.
+    pub(super) session_end: CancellationToken,
 }
 
 /// The endpoint as the SDK calls it.
@@ -70,10 +74,13 @@ impl ServerHandler for Server {
         context: RequestContext<RoleServer>,
     ) -> Result<CallToolResponse, ErrorData> {
         let gone = context.ct.clone();
+        let ended = asked(&context)?.0.session_end.clone();
         tokio::select! {
             biased;
             // Dropping the call is what cancels it, all the way to the upstream.
             () = gone.cancelled() => Err(refusal::error(&Failure::caller_gone(), "")),
+            // Whoever ends a session does not always cancel what runs in it.
+            () = ended.cancelled() => Err(refusal::error(&Failure::caller_gone(), "")),
             called = call(request, context) => called.map(Into::into),
         }
     }
@@ -92,11 +99,13 @@ async fn call(
             let snapshot = asker.gateway.snapshot();
             let wishes = Wishes::read(&head.headers, unix_now()).map_err(refused)?;
             let wish = wish(asker, &snapshot, &wishes);
-            let by = Instant::now() + federation::CALL_TIME_MAX;
+            let by = Instant::now() + CALL_TIME_MAX;
             let _admission = admit_tool(&asker.gateway, &asker.caller, &wishes, by).await.map_err(refused)?;
             let whose = Attribution { tool: Attribution::value(name), ..asker.caller.attribution(&wishes) };
             rate_tool(&asker.gateway, &whose).map_err(refused)?;
-            match federation::call(wish, name, request.arguments).await {
+            let key = key_of(&context, &wishes).map_err(refused)?;
+            let errand = Errand { name, arguments: request.arguments, key };
+            match federation::call(wish, errand).await {
                 Some(called) => called.map_err(refused),
                 None => Err(refused(unknown_tool(name))),
             }
@@ -147,6 +156,15 @@ fn models(asker: &Asker) -> CallToolResult {
 
 fn wish<'a>(asker: &'a Asker, snapshot: &'a Snapshot, wishes: &'a Wishes) -> Wish<'a> {
     Wish { snapshot, gateway: &asker.gateway, caller: &asker.caller, wishes }
+}
+
+/// The idempotency key of a call: its own, or that of the request which carries it.
+fn key_of(context: &RequestContext<RoleServer>, wishes: &Wishes) -> Result<Option<Arc<str>>, Failure> {
+    match context.meta.0.get("idempotency-key") {
+        Some(Value::String(key)) => headers::idempotency_key(key).map(Some),
+        Some(_) => Err(Failure::refusal(Code::InvalidRequest, "_meta: idempotency-key must be a text.")),
+        None => Ok(wishes.idempotency_key.clone()),
+    }
 }
 
 fn unknown_tool(name: &str) -> Failure {

@@ -1,7 +1,7 @@
 //! The same stories on every engine.
 
 use super::home::Home;
-use super::{journal, ledger, register};
+use super::{journal, keyed, ledger, register};
 use crate::{Location, Store, StoreError};
 use tokio_util::task::TaskTracker;
 
@@ -37,6 +37,9 @@ on_every_engine! {
     journal::answers_what_people_ask,
     journal::forgets_what_is_old_but_no_suspense,
     register::keeps_documents,
+    keyed::runs_each_key_once,
+    keyed::keeps_unknown_until_it_is_cleared,
+    keyed::bounds_what_it_keeps,
 }
 
 #[tokio::test]

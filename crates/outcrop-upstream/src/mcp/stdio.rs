@@ -5,6 +5,7 @@
 //! Invariant: when the child is gone, every reader of its output learns it within a second, even if
 //! a grandchild keeps the pipe open.
 
+mod garbage;
 mod lines;
 mod transport;
 
@@ -108,7 +109,7 @@ pub(crate) fn start(
     }
     let ends = Ends { stop: stop.clone(), gone: gone.clone(), tail };
     tasks.spawn(supervise(Arc::clone(name), child, ends, killed));
-    Ok(StdioTransport::new(stdin, stdout, Arc::clone(board), stop, gone))
+    Ok(StdioTransport::new(name, (stdin, stdout), Arc::clone(board), (stop, gone)))
 }
 
 /// What a supervisor listens to, and what it tells.

@@ -35,6 +35,7 @@ struct Fixture {
 impl Fixture {
     fn new(transport: McpTransport, change: impl FnOnce(&mut McpSpec)) -> Self {
         let mut mcp = McpSpec {
+            effects: std::collections::BTreeMap::new(),
             transport,
             tool: "converse".into(),
             effect: Effect::ReadOnly,
@@ -91,6 +92,7 @@ impl Fixture {
         let envelope = ask(text, stream);
         let id = AttemptId { request: RequestId::new("r"), number: 1 };
         let attempt = Attempt {
+            tier: None,
             id: &id,
             envelope: &envelope,
             model: TargetModel { id: "sonnet", max_tokens_default: None, max_tokens_cap: None },

@@ -64,6 +64,7 @@ impl World {
     pub(crate) async fn attempt(&self, envelope: &Envelope, model: &str) -> Result<Answer, Failure> {
         let id = AttemptId { request: RequestId::new("r"), number: 1 };
         let attempt = Attempt {
+            tier: None,
             id: &id,
             envelope,
             model: TargetModel { id: model, max_tokens_default: None, max_tokens_cap: None },

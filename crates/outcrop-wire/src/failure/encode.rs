@@ -253,10 +253,11 @@ fn json_rpc_code(error: &ErrorBody<'_>) -> i32 {
         return code;
     }
     match error.code {
-        Code::InvalidRequest | Code::UnknownModel | Code::TooLarge => -32602,
+        Code::InvalidRequest | Code::UnknownModel | Code::TooLarge | Code::KeyReused => -32602,
         Code::Unauthenticated
         | Code::BudgetExceeded
         | Code::Forbidden
+        | Code::KeyInUse
         | Code::PriceUnknown
         | Code::RateLimited
         | Code::Overloaded
@@ -280,10 +281,12 @@ fn may_retry(error: &ErrorBody<'_>) -> bool {
         | Code::Forbidden
         | Code::UnknownModel
         | Code::TooLarge
+        | Code::KeyReused
         | Code::PriceUnknown
         | Code::OutcomeUnknown
         | Code::DeadlineExceeded => false,
-        Code::RateLimited
+        Code::KeyInUse
+        | Code::RateLimited
         | Code::UpstreamFailed
         | Code::NoLegalTarget
         | Code::LedgerUnavailable

@@ -8,13 +8,15 @@ use serde_json::{Value, json};
 
 use super::*;
 
-const CODES: [Code; 17] = [
+const CODES: [Code; 19] = [
     Code::InvalidRequest,
     Code::Unauthenticated,
     Code::BudgetExceeded,
     Code::Forbidden,
     Code::UnknownModel,
+    Code::KeyInUse,
     Code::TooLarge,
+    Code::KeyReused,
     Code::PriceUnknown,
     Code::RateLimited,
     Code::OutcomeUnknown,

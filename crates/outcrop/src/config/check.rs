@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use outcrop_policy::ledger::BudgetSpec;
 use outcrop_policy::{RateSpec, Routes};
-use outcrop_proxy::{Auth, Limits, ListenLimits, SlotLimits, StreamLimits};
+use outcrop_proxy::{Auth, Floor, Limits, ListenLimits, SlotLimits, StreamLimits};
 use outcrop_upstream::PathSpec;
 use toml::Spanned;
 
@@ -136,6 +136,7 @@ pub fn check(raw: &raw::Config, folder: &Path) -> Result<Checked, Vec<Found>> {
         },
         streams: StreamLimits {
             stall_max: findings.duration(limits.stream_stall_max.as_ref(), stream.stall_max),
+            floor: Floor { bytes: limits.stream_bytes_min.unwrap_or(stream.floor.bytes), ..stream.floor },
             total_max: findings.duration(limits.stream_total_max.as_ref(), stream.total_max),
             reader_stall_max: findings.duration(limits.reader_stall_max.as_ref(), stream.reader_stall_max),
         },

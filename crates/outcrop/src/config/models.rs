@@ -3,12 +3,13 @@
 use std::sync::Arc;
 
 use outcrop_core::TargetId;
-use outcrop_core::operation::{Operation, Preference};
+use outcrop_core::money::Tier;
+use outcrop_core::operation::{Operation, Preference, Priority};
 use outcrop_core::path::{AbortBilling, Effect, PathKind};
 use outcrop_policy::health::QuotaSpec;
 use outcrop_policy::price::PriceBook;
 use outcrop_policy::route::{Routes, TargetSpec};
-use outcrop_policy::{Switches, operations};
+use outcrop_policy::{Resumes, Switches, operations};
 use outcrop_upstream::{KindSpec, PathSpec};
 use toml::Spanned;
 
@@ -25,6 +26,7 @@ pub(crate) fn routes(raw: &raw::Config, paths: &[PathSpec], open: bool, findings
         operations: operations::overlay(operations::shipped(), rows(raw, findings)),
         switches: switches(&raw.flags),
         prices: Arc::clone(&prices),
+        resumes: resumes(raw),
         ..Routes::default()
     };
     let world = World { raw, paths, prices: &prices, unix };
@@ -58,6 +60,15 @@ fn switches(flags: &raw::Flags) -> Switches {
         hedging: flags.hedging.unwrap_or(usual.hedging),
         optimizer: flags.optimizer.unwrap_or(usual.optimizer),
     }
+}
+
+/// Whose broken streams are continued.
+fn resumes(raw: &raw::Config) -> Resumes {
+    let on = |resume: Option<raw::Resume>| resume == Some(raw::Resume::Continue);
+    let operations = raw.operation.iter().filter(|row| on(row.resume)).map(|row| &row.name);
+    let models = raw.model.iter().filter(|row| on(row.resume)).map(|row| &row.name);
+    let named = |name: &Spanned<Text>| name.get_ref().0.clone().into_boxed_str();
+    Resumes { operations: operations.map(named).collect(), models: models.map(named).collect() }
 }
 
 /// The models that stand in for others when a budget is nearly used up.
@@ -130,6 +141,16 @@ impl World<'_> {
         spec.max_tokens_default = model.max_tokens;
         spec.output_tokens_max = self.prices.output_tokens_max(&spec.asked());
         spec.price = self.prices.of(&spec.asked(), self.unix);
+        let priority = spec.tiers.iter().any(|(_, tier)| *tier == Tier::Priority);
+        if spec
+            .price
+            .as_ref()
+            .is_some_and(|price| priority && !price.free && price.tariff(Tier::Priority).is_none())
+        {
+            let message = format!("`{}` has no price in the service tier `priority`", &**id);
+            let hint = "give its [[price]] a `priority`, or leave the tier out of `service_tier`";
+            findings.add(target.id.span(), message, hint);
+        }
         if spec.price.is_none() {
             let message = format!("no price is known for `{}` on the path `{}`", &**id, &**name);
             findings.add(target.id.span(), message, prices::hint(id));
@@ -166,8 +187,15 @@ impl World<'_> {
             abort_billing: row.abort_billing.unwrap_or_else(|| AbortBilling::of(spec.kind())),
             max_tokens_default: None,
             quota: quota(row, spec.kind()),
+            tiers: tiers(row),
         })
     }
+}
+
+/// The tiers of a path; what is wrong with them was said when the path was checked.
+fn tiers(row: &raw::Path) -> Arc<[(Priority, Tier)]> {
+    let Some(tiers) = &row.service_tier else { return Arc::from([]) };
+    tiers.get_ref().iter().map(|(priority, tier)| (*priority, (*tier).into())).collect()
 }
 
 /// The limit of a path's upstream; what is wrong with it was said when the path was checked.

@@ -111,7 +111,7 @@ fn refuse_strangers(row: &raw::Path, findings: &mut Findings) {
     use raw::Kind::{Anthropic, Bedrock, Mcp, OpenAi};
     let kind = *row.kind.get_ref();
     let span = |s: &Option<Spanned<Text>>| s.as_ref().map(Spanned::span);
-    let given: [Given<'_>; 10] = [
+    let given: [Given<'_>; 12] = [
         ("endpoint", span(&row.endpoint), &[Bedrock]),
         ("credentials", row.credentials.as_ref().map(Spanned::span), &[Bedrock]),
         ("url", span(&row.url), &[OpenAi, Anthropic, Mcp]),
@@ -119,6 +119,8 @@ fn refuse_strangers(row: &raw::Path, findings: &mut Findings) {
         ("key", row.key.as_ref().map(Spanned::span), &[OpenAi, Anthropic, Mcp]),
         ("command", row.command.as_ref().map(Spanned::span), &[Mcp]),
         ("tool", span(&row.tool), &[Mcp]),
+        ("service_tier", row.service_tier.as_ref().map(Spanned::span), &[Bedrock, OpenAi]),
+        ("effects", row.effects.as_ref().map(Spanned::span), &[Mcp]),
         ("call_timeout_max", span(&row.call_timeout_max), &[Mcp]),
         ("arguments", row.arguments.as_ref().map(Spanned::span), &[Mcp]),
         ("result", row.result.as_ref().map(Spanned::span), &[Mcp]),
@@ -244,6 +246,7 @@ fn mcp(row: &raw::Path, findings: &mut Findings) -> Option<McpSpec> {
         transport,
         tool: row.tool.as_ref().map_or_else(|| "converse".to_owned(), |t| t.get_ref().0.clone()),
         effect: row.effect.unwrap_or_default(),
+        effects: row.effects.as_ref().map(|effects| effects.get_ref().clone()).unwrap_or_default(),
         template: template(row, findings),
         call_timeout_max: findings.duration(row.call_timeout_max.as_ref(), CALL_TIMEOUT_MAX),
         progress: match row.progress {

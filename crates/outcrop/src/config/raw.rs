@@ -158,6 +158,8 @@ pub struct Model {
     /// requests keep this one.
     #[schemars(with = "Option<String>")]
     pub stand_in: Option<Spanned<Text>>,
+    /// `continue`: as for an operation, whatever the operation. Default `off`.
+    pub resume: Option<Resume>,
 }
 
 /// A path and the id to ask it for.
@@ -295,6 +297,19 @@ pub struct Operation {
     /// `cost_efficient`, `balanced` (default) or `adaptive`; see docs/routing.md.
     #[schemars(with = "Option<String>")]
     pub strategy: Option<outcrop_core::operation::Strategy>,
+    /// `continue`: another attempt goes on where a stream of text breaks, once; see docs/routing.md. Default
+    /// `off`: the caller is told.
+    pub resume: Option<Resume>,
+}
+
+/// What becomes of a stream that breaks after its caller has some of it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
+pub enum Resume {
+    /// It ends with an error.
+    Off,
+    /// Another attempt goes on.
+    Continue,
 }
 
 /// How many requests or tokens may pass in a time.

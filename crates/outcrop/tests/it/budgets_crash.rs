@@ -7,6 +7,7 @@
 mod clocks;
 mod disks;
 mod drain;
+mod keyed;
 mod kills;
 mod load;
 mod place;

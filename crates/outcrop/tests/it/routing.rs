@@ -174,8 +174,7 @@ async fn a_second_leg_answers_for_a_slow_one_and_both_are_paid_for() {
         decision["attempts"].as_array().unwrap().iter().map(|a| a["failed"]["reason"].clone()).collect();
     assert!(reasons.contains(&Value::from("outrun")), "{decision}");
     // Bedrock goes on without its caller, so the loser is read on and paid for as billed.
-    let billed: u64 =
-        house.billed("fra", asked as u64 + 1).await.iter().map(|r| r.output_tokens).sum();
+    let billed: u64 = house.billed("fra", asked as u64 + 1).await.iter().map(|r| r.output_tokens).sum();
     assert_eq!(billed, (asked as u64 + 1) * 5);
     eventually("both legs are settled", async || {
         let totals = house.running.gateway.ledger().totals();

@@ -2,7 +2,9 @@
 
 use std::time::Duration;
 
-use outcrop_lab::script::{Fault, FaultKind};
+use outcrop::config::Checked;
+use outcrop_lab::script::{Fault, FaultKind, Script, Spread};
+use outcrop_proxy::Floor;
 
 use crate::{
     api::{APIS, Api},
@@ -213,4 +215,44 @@ async fn a_slow_reader_slows_the_upstream() {
     let answer = within("the rest", client::read(response)).await;
     let told = Api::Converse.hear(&answer);
     assert!(told.text == simulated("fra", MANY) && told.is_complete(Api::Converse), "{:?}", told.ends);
+}
+
+/// A gateway with short limits on streams.
+async fn impatient() -> House {
+    let adjust = |checked: &mut Checked| {
+        checked.streams.stall_max = Duration::from_millis(700);
+        checked.streams.floor = Floor { bytes: 100_000, window: Duration::from_millis(800) };
+    };
+    House::set_up(Setup { adjust, ..Setup::default() }).await
+}
+
+#[tokio::test]
+async fn a_stream_that_drips_ends_with_an_error() {
+    let house = impatient().await;
+    let drip = Script { pace_ms: Some(Spread::Fixed(50.0)), ..Script::default() };
+    house.lab.script("fra", drip).await.unwrap();
+    for api in [Api::OpenAi, Api::Anthropic, Api::Converse, Api::Invoke] {
+        let answer = api.ask(&house, "on-fra", "[[tokens=500]]", true, &[]).await;
+        let told = api.hear(&answer);
+        assert_eq!((told.errors.len(), told.ends.len()), (1, 0), "{api:?}: {told:?}");
+        assert!(!told.text.is_empty() && told.text.len() < simulated("fra", 500).len(), "{api:?}: {told:?}");
+    }
+}
+
+#[tokio::test]
+async fn a_slow_reader_trips_no_watchdog() {
+    const MANY: usize = 60_000;
+    let house = impatient().await;
+    let mut body = Api::Converse.body("on-fra", &format!("[[tokens={MANY}]]"), true);
+    body["inferenceConfig"]["maxTokens"] = MANY.into();
+    let headers = [("content-type", "application/json")];
+    let route = Api::Converse.route("on-fra", true);
+    let opening = client::open(house.data(), http::Method::POST, &route, &headers, body.to_string());
+    let response = within("the head", opening).await.unwrap();
+    // Longer than the stall limit and the window of the throughput.
+    tokio::time::sleep(Duration::from_millis(1500)).await;
+    assert!(house.seen("fra")[0].events_sent < MANY as u64, "all of it was buffered somewhere");
+    let answer = within("the rest", client::read(response)).await;
+    let told = Api::Converse.hear(&answer);
+    assert!(told.text == simulated("fra", MANY) && told.is_complete(Api::Converse), "{:?}", told.errors);
 }

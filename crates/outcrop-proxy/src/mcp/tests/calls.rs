@@ -8,6 +8,7 @@ use outcrop_core::failure::Failure;
 use outcrop_core::reply::ChatReply;
 use outcrop_core::{AttemptId, Class, Priority, Protocol, Reason, RequestId};
 use outcrop_policy::admission::Arrival;
+use outcrop_upstream::mcp::ToolCall;
 use outcrop_upstream::{AnswerBody, Attempt, Dispatch, Path};
 use outcrop_wire::{Envelope, Route, TargetModel};
 use rmcp::model::{CallToolResult, JsonObject};
@@ -26,7 +27,8 @@ fn chat(text: &str) -> Option<JsonObject> {
 }
 
 async fn call(house: &House, tool: &str, arguments: Option<JsonObject>) -> Result<CallToolResult, Failure> {
-    house.client().call_tool(tool, arguments, &Dispatch::untold(), Instant::now() + PLENTY).await
+    let call = ToolCall { tool, arguments, repeatable: false };
+    house.client().call_tool(call, &Dispatch::untold(), Instant::now() + PLENTY).await
 }
 
 /// The answer to a stream of the client's own gateway; each piece lets the server go on.
@@ -35,6 +37,7 @@ async fn stream(house: &House, text: &str) -> Result<ChatReply, Failure> {
     let route = Route { protocol: Protocol::OpenAiChat, model: None, stream: None };
     let envelope = Envelope::open(&route, Bytes::from(body.to_string()), &outcrop_wire::Limits::default());
     let attempt = Attempt {
+        tier: None,
         id: &AttemptId { request: RequestId::new("r"), number: 1 },
         envelope: &envelope.unwrap(),
         model: TargetModel { id: "sonnet", max_tokens_default: None, max_tokens_cap: None },

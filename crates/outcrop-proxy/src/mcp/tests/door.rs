@@ -128,6 +128,30 @@ async fn the_older_era_cancels_with_a_notification() {
 }
 
 #[tokio::test]
+async fn ending_a_session_cancels_the_calls_in_it_and_no_others() {
+    let house = House::open().await;
+    let (one, other) = (session(&house, "anna").await, session(&house, "anna").await);
+    let in_session = |session| [("x-caller", "anna"), ("mcp-session-id", session)];
+    let (first, second) = (in_session(&*one), in_session(&*other));
+    let call = request(7, "tools/call", &json!({"name": "desk__hang"}));
+    // The SDK lets go of what ran in a session by itself, after ten seconds.
+    let soon = Duration::from_secs(5);
+    let cancelled = async || tokio::time::timeout(soon, house.desk.cancelled.notified()).await.unwrap();
+    let ending = async {
+        house.desk.reached.notified().await;
+        house.desk.reached.notified().await;
+        assert!(house.send("DELETE", &first, String::new()).await.status.is_success());
+        cancelled().await;
+        let more = tokio::time::timeout(Duration::from_millis(100), house.desk.cancelled.notified()).await;
+        assert!(more.is_err(), "the other session goes on");
+        assert!(house.send("DELETE", &second, String::new()).await.status.is_success());
+        cancelled().await;
+    };
+    tokio::join!(house.post(&first, &call), house.post(&second, &call), ending);
+    house.close().await;
+}
+
+#[tokio::test]
 async fn sessions_are_bounded_per_caller() {
     let house = House::open().await;
     let mut last = String::new();

@@ -154,6 +154,7 @@ async fn gateway(behind: SocketAddr, limits: Limits, tasks: &TaskTracker) -> Gat
         abort_billing: outcrop_core::path::AbortBilling::Unknown,
         max_tokens_default: None,
         quota: None,
+        tiers: Arc::from([]),
     };
     let models = [("sonnet", 0), ("nova", 0), ("lost", 1)];
     let models = models.map(|(name, index)| (Box::from(name), vec![TargetId(index)]));
@@ -166,6 +167,7 @@ async fn gateway(behind: SocketAddr, limits: Limits, tasks: &TaskTracker) -> Gat
             stand_ins: HashMap::new(),
             operations: outcrop_policy::operations::shipped(),
             prices: Arc::default(),
+            resumes: outcrop_policy::Resumes::default(),
             switches: outcrop_policy::Switches::default(),
             off: outcrop_policy::Off::default(),
         },
@@ -194,6 +196,7 @@ fn spec(name: &str, address: SocketAddr) -> PathSpec {
         region: None,
         connect: Connect { allow_private: true, ..Connect::default() },
         kind: KindSpec::Mcp(McpSpec {
+            effects: std::collections::BTreeMap::new(),
             transport: McpTransport::Http { url, bearer: None },
             tool: "converse".into(),
             effect: Effect::ReadOnly,

@@ -19,12 +19,10 @@ use tokio::sync::Mutex;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
+use super::garbage::{Garbage, Verdict};
 use super::lines::{Line, Lines};
 use crate::mcp::board::Board;
 
-/// More lines of garbage than this within the window put a child into quarantine.
-const GARBAGE_MAX: usize = 20;
-const GARBAGE_WINDOW: Duration = Duration::from_secs(10);
 /// A child that does not read its input for so long is stopped.
 const WRITE_TIME_MAX: Duration = Duration::from_secs(5);
 
@@ -33,25 +31,27 @@ pub(crate) struct StdioTransport {
     stdin: Arc<Mutex<Option<ChildStdin>>>,
     lines: Lines<ChildStdout>,
     ready: VecDeque<ServerJsonRpcMessage>,
-    garbage: VecDeque<Instant>,
+    garbage: Garbage,
+    name: Arc<str>,
     board: Arc<Board>,
     stop: CancellationToken,
     gone: CancellationToken,
 }
 
 impl StdioTransport {
+    /// `name` is the path's; `stop` asks for the child's end, `gone` tells of it.
     pub(crate) fn new(
-        stdin: ChildStdin,
-        stdout: ChildStdout,
+        name: &Arc<str>,
+        (stdin, stdout): (ChildStdin, ChildStdout),
         board: Arc<Board>,
-        stop: CancellationToken,
-        gone: CancellationToken,
+        (stop, gone): (CancellationToken, CancellationToken),
     ) -> Self {
         Self {
             stdin: Arc::new(Mutex::new(Some(stdin))),
             lines: Lines::new(stdout),
             ready: VecDeque::new(),
-            garbage: VecDeque::new(),
+            garbage: Garbage::default(),
+            name: Arc::clone(name),
             board,
             stop,
             gone,
@@ -81,13 +81,19 @@ impl StdioTransport {
 
     fn tolerates_garbage(&mut self, now: Instant) -> bool {
         self.board.garbage();
-        self.garbage.retain(|seen| now.duration_since(*seen) < GARBAGE_WINDOW);
-        self.garbage.push_back(now);
-        if self.garbage.len() <= GARBAGE_MAX {
-            return true;
+        let path = &*self.name;
+        match self.garbage.note(now) {
+            Verdict::Skipped => true,
+            Verdict::Told => {
+                tracing::warn!(path, "an MCP server writes lines that are not JSON-RPC; they are skipped");
+                true
+            }
+            Verdict::TooMany => {
+                tracing::warn!(path, "an MCP server writes too much that is not JSON-RPC; it is ended");
+                self.board.end(Reason::Garbled);
+                false
+            }
         }
-        self.board.end(Reason::Garbled);
-        false
     }
 }
 

@@ -9,7 +9,7 @@ use outcrop_core::reply::ChatReply;
 use outcrop_core::{Class, Reason, Usage};
 use rmcp::transport::streamable_http_server::session::SessionManager;
 
-use super::server::{Desk, start};
+use super::server::{Desk, Listing, start};
 use super::{Fixture, PLENTY, text_of};
 use crate::{AnswerBody, Dispatch, McpTransport, Progress};
 
@@ -72,6 +72,18 @@ async fn a_forgotten_session_is_made_anew_and_only_harmless_calls_are_repeated()
         assert_eq!(server.desk.handshakes.load(Ordering::SeqCst), 2);
         fixture.close().await;
     }
+}
+
+#[tokio::test]
+async fn a_server_that_says_its_tool_destroys_is_not_asked_again() {
+    let server = start(Desk { list: Listing::Destroys, ..older() }).await;
+    let fixture = Fixture::new(server.transport(), |mcp| mcp.effect = Effect::ReadOnly);
+    fixture.whole("first").await.unwrap();
+    server.desk.forget.store(true, Ordering::SeqCst);
+    let failure = fixture.whole("second").await.unwrap_err();
+    assert_eq!((failure.class, failure.reason), (Class::Ambiguous, Reason::Reset));
+    assert_eq!(server.desk.calls.load(Ordering::SeqCst), 1);
+    fixture.close().await;
 }
 
 #[tokio::test]
@@ -218,12 +230,15 @@ async fn any_tool_is_called_once_and_its_result_passed_on_unchanged() {
     let server = start(Desk::default()).await;
     let fixture = Fixture::new(server.transport(), |_| {});
     let deadline = tokio::time::Instant::now() + PLENTY;
-    let result = fixture.path().call_tool("anything", None, &Dispatch::untold(), deadline).await.unwrap();
+    let result = fixture.path().call_tool(call(None), &Dispatch::untold(), deadline).await.unwrap();
     assert_eq!(result.structured_content.unwrap()["content"], "you said ");
     let arguments = serde_json::json!({"messages": [{"content": "fail"}]});
     let arguments = arguments.as_object().cloned();
-    let failed =
-        fixture.path().call_tool("anything", arguments, &Dispatch::untold(), deadline).await.unwrap();
+    let failed = fixture.path().call_tool(call(arguments), &Dispatch::untold(), deadline).await.unwrap();
     assert_eq!(failed.is_error, Some(true), "an error result is a result");
     fixture.close().await;
+}
+
+fn call(arguments: Option<rmcp::model::JsonObject>) -> crate::mcp::ToolCall<'static> {
+    crate::mcp::ToolCall { tool: "anything", arguments, repeatable: false }
 }

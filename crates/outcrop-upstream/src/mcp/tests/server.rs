@@ -66,6 +66,8 @@ pub(super) enum Listing {
     Endless,
     /// More definitions than anybody wants.
     Huge,
+    /// The tool that answers chats says that it destroys.
+    Destroys,
 }
 
 #[derive(Clone)]
@@ -97,6 +99,10 @@ impl ServerHandler for Handler {
         ]);
         match self.0.list {
             Listing::Plain => {}
+            Listing::Destroys => {
+                let said = rmcp::model::ToolAnnotations::new().read_only(false).destructive(true);
+                result.tools.push(tool("converse".into(), String::new()).with_annotations(said));
+            }
             Listing::SameCursor => result.next_cursor = Some(String::new()),
             Listing::Endless => result.next_cursor = Some((number + 1).to_string()),
             Listing::Huge => {

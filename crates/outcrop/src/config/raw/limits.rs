@@ -48,6 +48,9 @@ pub struct Limits {
     /// Longest silence inside a stream. Default `10s`.
     #[schemars(with = "Option<String>")]
     pub stream_stall_max: Option<Spanned<Text>>,
+    /// Fewest bytes that an upstream must send in each 30 s that it is waited for, once an answer has
+    /// begun; a caller that reads slowly does not count. 0 for no limit. Default 64.
+    pub stream_bytes_min: Option<u64>,
     /// Longest life of a stream. Default `10m`.
     #[schemars(with = "Option<String>")]
     pub stream_total_max: Option<Spanned<Text>>,

@@ -2,6 +2,8 @@
 
 use std::collections::BTreeMap;
 
+use outcrop_core::Priority;
+use outcrop_core::money::Tier;
 use schemars::JsonSchema;
 use serde::Deserialize;
 use toml::Spanned;
@@ -49,6 +51,10 @@ pub struct Path {
     /// `mcp`: what a second run of the tool would do. Default `unsafe`.
     #[schemars(with = "Option<String>")]
     pub effect: Option<outcrop_core::path::Effect>,
+    /// `mcp`: what a second run of each of the server's other tools would do, by the tool's name. Default
+    /// `unsafe`.
+    #[schemars(with = "Option<BTreeMap<String, String>>")]
+    pub effects: Option<Spanned<BTreeMap<String, outcrop_core::path::Effect>>>,
     /// `mcp`: what progress notifications mean: `life_sign` (default) or `text`.
     pub progress: Option<Progress>,
     /// `mcp`: longest time of one call. Default `120s`.
@@ -86,6 +92,10 @@ pub struct Path {
     /// Tokens of the quota that one output token takes. Default: 5 on `bedrock`, as
     /// Claude does from 3.7 on, else 1.
     pub output_burndown: Option<u32>,
+    /// `bedrock`, `openai`: service tier to ask for, by priority: `{ emergency = "priority", low = "flex" }`.
+    /// A request whose body names a tier keeps its own. Default: none is asked for.
+    #[schemars(with = "Option<BTreeMap<String, String>>")]
+    pub service_tier: Option<Spanned<BTreeMap<Priority, ServiceTier>>>,
     /// Default true.
     pub enabled: Option<bool>,
 }
@@ -102,6 +112,28 @@ pub enum Kind {
     OpenAi,
     /// The Anthropic API.
     Anthropic,
+}
+
+/// A service tier, as Bedrock and OpenAI call it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
+pub enum ServiceTier {
+    /// What one gets without asking.
+    Default,
+    /// Dearer and sooner.
+    Priority,
+    /// Cheaper and later.
+    Flex,
+}
+
+impl From<ServiceTier> for Tier {
+    fn from(tier: ServiceTier) -> Self {
+        match tier {
+            ServiceTier::Default => Self::Standard,
+            ServiceTier::Priority => Self::Priority,
+            ServiceTier::Flex => Self::Flex,
+        }
+    }
 }
 
 /// What progress notifications of an MCP server mean.
