@@ -91,6 +91,8 @@ pub(super) fn of_connect(error: &ClientInitializeError) -> Failure {
     };
     match failure.class {
         Class::Refused | Class::Credential => failure,
+        // A pipe that broke under the handshake is a program that ended, whichever of the two is seen first.
+        Class::NotSent if failure.reason == Reason::Reset => Failure { reason: Reason::Connect, ..failure },
         _ => Failure { class: Class::NotSent, ..failure },
     }
 }
