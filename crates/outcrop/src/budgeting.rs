@@ -222,7 +222,7 @@ fn budget(row: &Row, accounts: &[Account]) -> Value {
     json!({
         "id": spec.id, "scope": spec.scope.to_string(), "window": spec.window.to_string(),
         "dimension": spec.dimension, "limit": spec.limit, "hard": spec.hard, "carve_out": spec.carve_out,
-        "shortage": spec.shortage, "file_limit": row.file.limit,
+        "shortage": spec.shortage, "input_count": spec.input_count, "file_limit": row.file.limit,
         "set_by": row.set.as_ref().map(|set| &set.by),
         "set_at": row.set.as_ref().and_then(|set| time(set.at_ms)),
         "accounts": own,

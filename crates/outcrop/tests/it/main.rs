@@ -34,6 +34,7 @@ mod drain;
 mod errors;
 mod failover;
 mod hostile;
+mod input_count;
 mod keys;
 mod limits;
 mod overload;
