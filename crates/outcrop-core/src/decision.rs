@@ -268,6 +268,18 @@ pub struct AttemptRecord {
     pub failed: Option<AttemptFailure>,
     /// The upstream's own request id; empty if it gave none.
     pub upstream_request_id: String,
+    /// Where the bytes of its input did not fit a budget: what was reserved for it instead.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub input_counted: Option<InputCounted>,
+}
+
+/// What was reserved for an input whose bytes did not fit.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct InputCounted {
+    /// Input tokens that were reserved.
+    pub tokens: u64,
+    /// Whether the count is an estimate, and holds a margin.
+    pub estimated: bool,
 }
 
 /// Why an attempt failed.

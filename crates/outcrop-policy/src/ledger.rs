@@ -27,7 +27,7 @@ use parking_lot::Mutex;
 use serde::Serialize;
 
 pub use allocator::{AccountRow, Applied, LeaseRow, Recovered, Rows, Teller};
-pub use budget::{Amounts, BudgetSpec, Dimension, Shortage};
+pub use budget::{Amounts, BudgetSpec, Dimension, InputCount, Shortage};
 pub use burn::{Burn, Forecast};
 pub use clock::{LedgerClock, Now};
 pub use protocol::{
@@ -145,6 +145,12 @@ impl Ledger {
     /// a limit.
     pub fn needs_bound(&self, whose: &Attribution) -> bool {
         self.leases.lock().needs_bound(whose)
+    }
+
+    /// What the input's part of an upper bound may rest on: what every hard budget of money or tokens
+    /// that counts the request allows.
+    pub fn input_count(&self, whose: &Attribution) -> InputCount {
+        self.leases.lock().input_count(whose)
     }
 
     /// The report that is due: the one that was not answered yet, or a new one. `all` also tells of

@@ -131,6 +131,7 @@ mod tests {
             took_us: 0,
             failed: None,
             upstream_request_id: String::new(),
+            input_counted: None,
         };
         let failed = OutcomeRecord {
             code: Some(Code::Stopped),

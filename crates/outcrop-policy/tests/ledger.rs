@@ -18,8 +18,8 @@ use std::time::Duration;
 
 use outcrop_core::Priority;
 use outcrop_policy::ledger::{
-    AccountKey, Amounts, BudgetSpec, Calendar, Claim, Dimension, Entry, EntryState, Exceeded, Ledger,
-    LedgerClock, Now, Recovered, Reserved, Rows, Settled, Shortage, Shortfall, Teller, Window,
+    AccountKey, Amounts, BudgetSpec, Calendar, Claim, Dimension, Entry, EntryState, Exceeded, InputCount,
+    Ledger, LedgerClock, Now, Recovered, Reserved, Rows, Settled, Shortage, Shortfall, Teller, Window,
 };
 use outcrop_policy::{Attribution, Scope};
 use rand::rngs::SmallRng;
@@ -284,7 +284,17 @@ fn specs(random: &mut SmallRng) -> Vec<BudgetSpec> {
         let limit = random.random_range(1..=most);
         let id = BudgetSpec::id_of(&scope, &window, dimension);
         let (carve_out, shortage) = (limit / 20, Shortage::Refuse);
-        BudgetSpec { id, scope, window, dimension, limit, hard: true, carve_out, shortage }
+        BudgetSpec {
+            id,
+            scope,
+            window,
+            dimension,
+            limit,
+            hard: true,
+            carve_out,
+            shortage,
+            input_count: InputCount::Bytes,
+        }
     };
     rows.into_iter().map(spec).collect()
 }

@@ -7,7 +7,7 @@
 use std::sync::Arc;
 
 use outcrop_core::AttemptId;
-use outcrop_core::decision::Exclusion;
+use outcrop_core::decision::{Exclusion, InputCounted};
 use outcrop_core::failure::{Class, Failure, Reason};
 use outcrop_policy::health::{Errand, Terms};
 use outcrop_policy::route::{Choice, TargetSpec, target_name};
@@ -18,12 +18,13 @@ use tokio::time::Instant;
 
 use crate::clock::unix_now;
 use crate::committed::{Committed, CommittedBody, Cut};
+use crate::count::Counter;
 use crate::drain::Opened;
 use crate::gate::Ear;
 use crate::gateway::{Gateway, Snapshot};
 use crate::intake::Call;
 use crate::opening::{Opening, Try};
-use crate::payer::Payer;
+use crate::payer::{Asking, Payer};
 use crate::plan::shape_of;
 use crate::reserve::{Reservation, reserve};
 use crate::settle::{Attempted, Record};
@@ -49,6 +50,7 @@ pub(crate) struct Leg<'a> {
     by: Instant,
     opening: Opening,
     trial: Trial,
+    input_counted: Option<InputCounted>,
 }
 
 /// What a leg is begun with.
@@ -87,20 +89,24 @@ impl<'a> Leg<'a> {
         let whose = quote.whose.clone();
         let stop = gateway.stops.listen();
         gateway.stops.may_start(&whose, id.request.as_str(), unix_now)?;
-        let reservation = match reserve(gateway, payer, quote, &id, by).await {
+        let asking = Asking { gateway, payer, id: &id, by };
+        let counter = Counter { snapshot, call, spec };
+        let reservation = match reserve(asking, quote, Some(counter)).await {
             Ok(reservation) => reservation,
             Err(failure) => {
                 record.excluded(&target, Exclusion::Budget);
                 return Err(failure);
             }
         };
+        let input_counted = reservation.input_counted();
         let started = Instant::now();
         let patience = trial.patience().filter(|_| others_left && spec.effect.may_repeat());
         let by = patience.map_or(by, |patience| by.min(started + patience));
         let one =
             Try { id, snapshot: Arc::clone(snapshot), call: Arc::clone(call), choice: choice.clone(), by };
         let opening = Opening::new(gateway, spec, one, reservation);
-        Ok(Self { spec, phase: phase_of(call), target, whose, stop, started, by, opening, trial })
+        let phase = phase_of(call);
+        Ok(Self { spec, phase, target, whose, stop, started, by, opening, trial, input_counted })
     }
 
     /// Waits for its first content, its time, or a stop. Cancel safe.
@@ -144,6 +150,7 @@ impl<'a> Leg<'a> {
             started: self.started,
             failure: opened.as_ref().err(),
             upstream_request_id,
+            input_counted: self.input_counted,
         });
         reservation.answered(upstream_request_id);
         match opened {
@@ -169,6 +176,7 @@ impl<'a> Leg<'a> {
             started: self.started,
             failure: Some(&lost),
             upstream_request_id: "",
+            input_counted: self.input_counted,
         });
     }
 }

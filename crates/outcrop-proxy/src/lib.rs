@@ -18,6 +18,7 @@ pub mod authenticate;
 mod body;
 mod clock;
 mod committed;
+mod count;
 pub mod exchange;
 pub mod explain;
 mod drain;

@@ -7,14 +7,16 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
+use outcrop_core::decision::InputCounted;
 use outcrop_core::failure::{Code, Failure};
 use outcrop_core::money::{Bounds, Price, Terms, Tier};
 use outcrop_core::operation::Operation;
-use outcrop_core::{Priority, Protocol, Usage};
+use outcrop_core::{AttemptId, Priority, Protocol, Usage};
 use outcrop_policy::Attribution;
 use outcrop_policy::ledger::Amounts;
 use outcrop_policy::route::{Choice, TargetSpec};
 use outcrop_wire::Envelope;
+use tokio::time::Instant;
 
 use crate::authenticate::Caller;
 use crate::gateway::{Gateway, Snapshot};
@@ -43,6 +45,17 @@ pub(crate) struct Quote {
     /// The target, as the journal names it.
     pub(crate) whose: Attribution,
     pub(crate) model_id: Arc<str>,
+    /// What its input was counted to, where its bytes did not fit.
+    pub(crate) input_counted: Option<InputCounted>,
+}
+
+/// Who reserves, for which attempt, and how long it may take.
+#[derive(Clone, Copy)]
+pub(crate) struct Asking<'a> {
+    pub(crate) gateway: &'a Arc<Gateway>,
+    pub(crate) payer: &'a Arc<Payer>,
+    pub(crate) id: &'a AttemptId,
+    pub(crate) by: Instant,
 }
 
 impl Payer {
@@ -69,6 +82,7 @@ impl Payer {
             amounts: Amounts { nusd, tool_calls: 1, ..Amounts::default() },
             whose: self.whose.clone(),
             model_id: Arc::from(tool),
+            input_counted: None,
         }
     }
 
@@ -113,6 +127,7 @@ impl Payer {
             amounts: Amounts::default(),
             whose,
             model_id: Arc::clone(&choice.model_id),
+            input_counted: None,
         };
         quote.add_up(!self.counted.load(Ordering::Relaxed), envelope.protocol)?;
         Ok(quote)
@@ -186,6 +201,16 @@ impl Quote {
         Some(smaller)
     }
 
+    /// The same attempt with so many input tokens, at most.
+    pub(crate) fn with_input(&self, counted: InputCounted) -> Option<Self> {
+        let mut smaller = self.clone();
+        smaller.bounds.input_tokens = counted.tokens;
+        smaller.input_counted = Some(counted);
+        smaller.amounts.nusd = self.price.upper_bound(&smaller.bounds, &self.terms)?.0;
+        smaller.amounts.input_tokens = i64::try_from(counted.tokens).ok()?;
+        Some(smaller)
+    }
+
     /// The largest output that makes the attempt fit into what is left of a dimension, if it is not
     /// below the floor.
     pub(crate) fn clamped(&self, fits: impl Fn(&Amounts) -> bool, floor_tokens: u64) -> Option<Self> {
@@ -241,6 +266,7 @@ mod tests {
             amounts: Amounts::default(),
             whose: Attribution::default(),
             model_id: "m".into(),
+            input_counted: None,
         };
         quote.add_up(true, Protocol::OpenAiChat).unwrap();
         quote

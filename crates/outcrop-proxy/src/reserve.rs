@@ -5,10 +5,12 @@
 //! process cannot have spent what nobody knows of. Dropping the guard tells the truth: what was never
 //! sent costs nothing, what was sent and not settled is in suspense (I-1, I-2).
 
+use std::mem::take;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
+use outcrop_core::decision::InputCounted;
 use outcrop_core::failure::{Class, Code, Failure, Reason};
 use outcrop_core::money::{NanoUsd, Tier};
 use outcrop_core::{AttemptId, Usage};
@@ -23,8 +25,9 @@ use parking_lot::Mutex;
 use tokio::time::{Instant, timeout_at};
 
 use crate::clock::{unix_ms, unix_now};
+use crate::count::Counter;
 use crate::gateway::Gateway;
-use crate::payer::{Payer, Quote};
+use crate::payer::{Asking, Payer, Quote};
 
 /// The reservation of one attempt.
 pub(crate) struct Reservation {
@@ -61,25 +64,29 @@ pub(crate) struct Paid {
     pub(crate) remaining_nusd: Option<i64>,
 }
 
-/// Reserves an attempt, waiting for the allocator where the leases do not hold enough. A budget that
-/// clamps gets a smaller output.
+/// Reserves an attempt, waiting for the allocator where the leases do not hold enough. What does not fit
+/// may have its input counted once, then its output made smaller once, where the budgets say so.
 pub(crate) async fn reserve(
-    gateway: &Arc<Gateway>,
-    payer: &Arc<Payer>,
-    quote: Quote,
-    id: &AttemptId,
-    by: Instant,
+    asking: Asking<'_>,
+    mut quote: Quote,
+    mut counter: Option<Counter<'_>>,
 ) -> Result<Reservation, Failure> {
-    match hold(gateway, payer, &quote, by).await {
-        Ok(reserved) => Ok(Reservation::new(gateway, payer, quote, reserved, id)),
-        Err(Refused::Failed(failure)) => Err(failure),
-        Err(Refused::Exceeded(no)) => match smaller(&quote, &no) {
-            Some(quote) => match hold(gateway, payer, &quote, by).await {
-                Ok(reserved) => Ok(Reservation::new(gateway, payer, quote, reserved, id)),
-                Err(refused) => Err(refused.into_failure(gateway)),
-            },
-            None => Err(Refused::Exceeded(no).into_failure(gateway)),
-        },
+    let mut may_clamp = true;
+    loop {
+        let no = match hold(asking, &quote).await {
+            Ok(reserved) => return Ok(Reservation::new(asking, quote, reserved)),
+            Err(Refused::Exceeded(no)) => no,
+            Err(Refused::Failed(failure)) => return Err(failure),
+        };
+        let known = match counter.take() {
+            Some(counter) => counter.counted(asking, &quote, &no).await,
+            None => None,
+        };
+        let other = known.or_else(|| if take(&mut may_clamp) { smaller(&quote, &no) } else { None });
+        match other {
+            Some(other) => quote = other,
+            None => return Err(Refused::Exceeded(no).into_failure(asking.gateway, &quote)),
+        }
     }
 }
 
@@ -91,11 +98,15 @@ enum Refused {
 impl Refused {
     /// A target with an account of its own, or a cheaper one, may still have room: then nothing was sent
     /// for the gateway's own sake, and another target may be tried.
-    fn into_failure(self, gateway: &Gateway) -> Failure {
+    fn into_failure(self, gateway: &Gateway, quote: &Quote) -> Failure {
         match self {
             Self::Failed(failure) => failure,
             Self::Exceeded(no) => {
-                let failure = exceeded(&no, gateway.keeper.now().wall_ms);
+                let mut failure = exceeded(&no, gateway.keeper.now().wall_ms);
+                if let Some(counted) = quote.input_counted {
+                    failure =
+                        failure.with_detail(format!("its input was counted to {} tokens", counted.tokens));
+                }
                 let elsewhere = no.of_target || no.shortage == Shortage::Cheaper;
                 if elsewhere { unsent(failure) } else { failure }
             }
@@ -112,12 +123,8 @@ fn smaller(quote: &Quote, no: &Exceeded) -> Option<Quote> {
     quote.clamped(|amounts| amounts.of(no.terms.dimension) <= no.left, floor_tokens)
 }
 
-async fn hold(
-    gateway: &Arc<Gateway>,
-    payer: &Payer,
-    quote: &Quote,
-    by: Instant,
-) -> Result<Reserved, Refused> {
+async fn hold(asking: Asking<'_>, quote: &Quote) -> Result<Reserved, Refused> {
+    let Asking { gateway, payer, by, .. } = asking;
     let mut health = gateway.keeper.health();
     let mut waited = None;
     loop {
@@ -143,13 +150,8 @@ async fn hold(
 }
 
 impl Reservation {
-    fn new(
-        gateway: &Arc<Gateway>,
-        payer: &Arc<Payer>,
-        quote: Quote,
-        reserved: Reserved,
-        id: &AttemptId,
-    ) -> Self {
+    fn new(asking: Asking<'_>, quote: Quote, reserved: Reserved) -> Self {
+        let Asking { gateway, payer, id, .. } = asking;
         let attempt: Arc<str> = id.to_string().into();
         let entry = entry(&quote, &reserved, id);
         let worst =
@@ -173,6 +175,11 @@ impl Reservation {
     /// Service tier to ask for; `None` leaves the request as it is.
     pub(crate) fn tier(&self) -> Option<Tier> {
         self.open.as_ref().and_then(|open| open.quote.tier)
+    }
+
+    /// What its input was counted to, where its bytes did not fit.
+    pub(crate) fn input_counted(&self) -> Option<InputCounted> {
+        self.open.as_ref().and_then(|open| open.quote.input_counted)
     }
 
     /// What is left in the tightest hard budget of money after it, in nano-dollars.

@@ -8,7 +8,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use outcrop_core::decision::{
-    AttemptFailure, AttemptRecord, Basis, Candidate, Decision, End, Exclusion, OutcomeRecord, Resumption,
+    AttemptFailure, AttemptRecord, Basis, Candidate, Decision, End, Exclusion, InputCounted, OutcomeRecord,
+    Resumption,
 };
 use outcrop_core::failure::{Class, Failure, Origin, Reason};
 use outcrop_core::money::NanoUsd;
@@ -258,6 +259,7 @@ impl Record {
                 detail: failure.detail.clone(),
             }),
             upstream_request_id: attempt.upstream_request_id.to_owned(),
+            input_counted: attempt.input_counted,
         };
         self.path = Arc::clone(attempt.path);
         if attempt.failure.is_none() {
@@ -338,6 +340,7 @@ pub(crate) struct Attempted<'a> {
     pub(crate) started: Instant,
     pub(crate) failure: Option<&'a Failure>,
     pub(crate) upstream_request_id: &'a str,
+    pub(crate) input_counted: Option<InputCounted>,
 }
 
 /// Whether a failure is one of the service: not the caller's own, and not what a stop made.

@@ -18,7 +18,8 @@ use std::time::{Duration, Instant};
 use hdrhistogram::Histogram;
 use outcrop_core::Priority;
 use outcrop_policy::ledger::{
-    Amounts, BudgetSpec, Calendar, Claim, Dimension, Entry, EntryState, Reserved, Shortage, Shortfall, Window,
+    Amounts, BudgetSpec, Calendar, Claim, Dimension, Entry, EntryState, InputCount, Reserved, Shortage,
+    Shortfall, Window,
 };
 use outcrop_policy::{Attribution, Scope};
 use outcrop_store::keeper::Setup;
@@ -50,7 +51,17 @@ fn budgets() -> Vec<BudgetSpec> {
         let id = BudgetSpec::id_of(&scope, &window, dimension);
         let limit = i64::MAX / 4;
         let (carve_out, shortage) = (limit / 20, Shortage::Refuse);
-        BudgetSpec { id, scope, window, dimension, limit, hard: true, carve_out, shortage }
+        BudgetSpec {
+            id,
+            scope,
+            window,
+            dimension,
+            limit,
+            hard: true,
+            carve_out,
+            shortage,
+            input_count: InputCount::Bytes,
+        }
     })
     .collect()
 }

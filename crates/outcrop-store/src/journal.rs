@@ -42,6 +42,8 @@ pub struct JournalEntry {
 pub struct EntryFilter {
     /// Only those in this state; entries in suspense that were resolved are left out.
     pub state: Option<EntryState>,
+    /// Only those that cost more than was reserved for them.
+    pub over_bound: bool,
     /// Only those with these values.
     pub facets: Vec<(Facet, String)>,
     /// Only those of this exchange or attempt.
@@ -193,6 +195,9 @@ pub(crate) async fn entries(
     };
     if let Some(state) = filter.state {
         also("corrected_by IS NULL AND state = ?", state_word(state).into());
+    }
+    if filter.over_bound {
+        also("cost_nusd > bound_nusd AND state = ?", state_word(EntryState::Posted).into());
     }
     for (facet, value) in &filter.facets {
         also(&format!("{} = ?", column(*facet)), Value::from(&**value));

@@ -1,5 +1,6 @@
 //! The Anthropic API: messages and token counts.
 
+use bytes::Bytes;
 use http::{HeaderName, HeaderValue, Uri};
 use outcrop_core::{Failure, Protocol};
 use outcrop_wire::Inexpressible;
@@ -59,6 +60,28 @@ impl AnthropicPath {
         };
         let body = outcrop_wire::encode_request(protocol, attempt.envelope, &attempt.model)
             .map_err(outcome::inexpressible)?;
+        self.send(protocol, uri, body, attempt).await
+    }
+
+    /// Asks how many tokens an attempt's input has.
+    pub(crate) async fn count_input(&self, attempt: Attempt<'_>) -> Result<Answer, Failure> {
+        let spoken = match want(attempt.envelope) {
+            Want::Chat => Protocol::AnthropicMessages,
+            Want::CountTokens | Want::Embed | Want::Native => return Err(outcome::nobody_counts()),
+        };
+        let body = outcrop_wire::encode_request(spoken, attempt.envelope, &attempt.model)
+            .map_err(outcome::inexpressible)?;
+        let (protocol, body) = outcrop_wire::count_of(spoken, &body).ok_or_else(outcome::nobody_counts)?;
+        self.send(protocol, &self.count_tokens, body, attempt).await
+    }
+
+    async fn send(
+        &self,
+        protocol: Protocol,
+        uri: &Uri,
+        body: Bytes,
+        attempt: Attempt<'_>,
+    ) -> Result<Answer, Failure> {
         let mut request = call::post(uri.clone(), &self.endpoint.host, body);
         let headers = request.headers_mut();
         if let Some(key) = &self.key {

@@ -109,6 +109,22 @@ impl BedrockPath {
         call::read(response, protocol, &attempt, &self.tasks).await
     }
 
+    /// Asks how many tokens an attempt's input has. Only the model's own id is known there, no profile.
+    pub(crate) async fn count_input(&self, attempt: Attempt<'_>) -> Result<Answer, Failure> {
+        let protocol = speaks(attempt.envelope, attempt.model.id).ok_or_else(outcome::nobody_counts)?;
+        let model = address::foundation(attempt.model.id).ok_or_else(outcome::nobody_counts)?;
+        let encoded = address::encode(&model).map_err(outcome::inexpressible)?;
+        let body = outcrop_wire::encode_request(protocol, attempt.envelope, &attempt.model)
+            .map_err(outcome::inexpressible)?;
+        let (protocol, body) = outcrop_wire::count_of(protocol, &body).ok_or_else(outcome::nobody_counts)?;
+        let uri = self
+            .endpoint
+            .uri(&["model", &encoded, operation(protocol, false)])
+            .map_err(|error| outcome::inexpressible(Inexpressible(error.to_string())))?;
+        let response = self.send(&uri, protocol, &attempt, body).await?;
+        call::read(response, protocol, &attempt, &self.tasks).await
+    }
+
     /// Sends one request; `Ok` has a success status. Renews credentials and sends again, once, when
     /// that is why it was refused.
     async fn send(

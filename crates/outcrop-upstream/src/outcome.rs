@@ -85,6 +85,11 @@ pub(crate) fn inexpressible(error: Inexpressible) -> Failure {
     }
 }
 
+/// The path cannot say how many tokens an input has.
+pub(crate) fn nobody_counts() -> Failure {
+    inexpressible(Inexpressible("The path does not count the tokens of this input.".to_owned()))
+}
+
 /// A redirect. It is not followed, because only the operator says where requests go.
 pub(crate) fn redirected(status: u16) -> Failure {
     Failure {

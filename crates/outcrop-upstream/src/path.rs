@@ -3,7 +3,7 @@
 //! A further kind is a variant here, one file beside this one and one in `outcrop-core`; every
 //! `match` is without `_`, so the compiler lists what is left to decide.
 
-use outcrop_core::{Failure, PathKind, Protocol};
+use outcrop_core::{Failure, PathKind, Protocol, Reply};
 use outcrop_wire::Envelope;
 
 use crate::anthropic::AnthropicPath;
@@ -11,7 +11,7 @@ use crate::bedrock::BedrockPath;
 use crate::mcp::McpPath;
 use crate::openai::OpenAiPath;
 use crate::want::{Want, want};
-use crate::{Answer, Attempt};
+use crate::{Answer, AnswerBody, Attempt, Whole, outcome};
 
 /// A configured way out, ready to be used.
 #[derive(Debug)]
@@ -49,6 +49,30 @@ impl Path {
             Self::Mcp(path) => path.attempt(attempt).await,
             Self::OpenAi(path) => path.attempt(attempt).await,
             Self::Anthropic(path) => path.attempt(attempt).await,
+        }
+    }
+
+    /// Whether its count of an input is what will be charged; `None` where nobody counts.
+    pub fn counts_exactly(&self) -> Option<bool> {
+        match self {
+            // By the documentation of CountTokens it "will match the token count that would be charged".
+            Self::Bedrock(_) => Some(true),
+            // "The token count should be considered an estimate."
+            Self::Anthropic(_) => Some(false),
+            Self::Mcp(_) | Self::OpenAi(_) => None,
+        }
+    }
+
+    /// Asks how many tokens the input of an attempt has, without trying it. Free of charge.
+    pub async fn count_input(&self, attempt: Attempt<'_>) -> Result<u64, Failure> {
+        let answer = match self {
+            Self::Bedrock(path) => path.count_input(attempt).await?,
+            Self::Anthropic(path) => path.count_input(attempt).await?,
+            Self::Mcp(_) | Self::OpenAi(_) => return Err(outcome::nobody_counts()),
+        };
+        match answer.body {
+            AnswerBody::Whole(Whole { reply: Reply::TokenCount(tokens), .. }) => Ok(tokens),
+            AnswerBody::Whole(_) | AnswerBody::Stream(_) => Err(outcome::nobody_counts()),
         }
     }
 

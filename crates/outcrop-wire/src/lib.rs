@@ -26,6 +26,7 @@ mod json;
 pub mod outbound;
 
 pub use bounds::{InputBounds, bounds};
+pub use dialect::count_tokens::count_of;
 pub use dialect::mcp;
 pub use envelope::{Envelope, Limits, Rejection, Route};
 pub use failure::{ErrorAnswer, ErrorBody, bedrock_status, classify, decode_error, encode_error, retry_hint};

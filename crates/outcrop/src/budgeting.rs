@@ -14,7 +14,7 @@ use std::sync::Arc;
 use http::StatusCode;
 use outcrop_admin::budgets::{Budgeting, LimitOrder, ReconcileOrder, SpendQuery, Which};
 use outcrop_admin::stops::{Answering, NotDone};
-use outcrop_policy::ledger::{Amount, Crossing, Entry, EntryState};
+use outcrop_policy::ledger::{Amount, Crossing, Entry, EntryState, Settled};
 use outcrop_policy::{Attribution, Scope};
 use outcrop_proxy::Gateway;
 use outcrop_store::journal::{ANSWER_ROWS_MAX, EntryFilter, JournalEntry};
@@ -27,6 +27,10 @@ use crate::config;
 
 /// Most accounts in one answer: those of which the most is committed.
 const ACCOUNTS_MAX: usize = 500;
+/// How long an attempt that cost more than was reserved is shown.
+const OVERSHOOTS_SHOWN_MS: i64 = 7 * 24 * 3_600_000;
+/// Most of them that are looked at: the newest.
+const OVERSHOOTS_MAX: usize = 1_000;
 
 /// The operator's handle. Clones share it.
 #[derive(Clone)]
@@ -121,6 +125,7 @@ impl Desk {
         let frozen = self.gateway.ledger().clock_is_frozen();
         let mut answer = json!({
             "now": time(self.now_ms()), "clock_frozen": frozen, "budgets": budgets, "accounts_left_out": more,
+            "overshoots": self.overshoots(who).await.map_err(|e| failed(&e))?.len(),
         });
         if asked.is_some() {
             let suspended = self.suspended(who).await.map_err(|e| failed(&e))?;
@@ -141,6 +146,19 @@ impl Desk {
         let mut entries = self.store.entries(filter).await?;
         entries.retain(|entry| sees_entry(who, &entry.settled.entry));
         Ok(entries)
+    }
+
+    /// Attempts of the last days that cost more than was reserved for them, newest first.
+    async fn overshoots(&self, who: &Administrator) -> Result<Vec<Value>, StoreError> {
+        let filter = EntryFilter {
+            over_bound: true,
+            from_ms: Some(self.now_ms().saturating_sub(OVERSHOOTS_SHOWN_MS)),
+            limit: OVERSHOOTS_MAX,
+            ..EntryFilter::default()
+        };
+        let entries = self.store.entries(filter).await?;
+        let seen = entries.iter().filter(|entry| sees_entry(who, &entry.settled.entry));
+        Ok(seen.map(|entry| overshoot(&entry.settled)).collect())
     }
 
     /// The thresholds that accounts have crossed in their windows.
@@ -169,7 +187,8 @@ impl Desk {
         let rows = self.limits.rows();
         let (accounts, _) = self.accounts(&rows, None, who).await.map_err(|e| failed(&e))?;
         let crossings = self.crossings(&accounts).await.map_err(|e| failed(&e))?;
-        Ok(json!({"crossings": crossings, "burning": burning(&accounts)}))
+        let overshoots = self.overshoots(who).await.map_err(|e| failed(&e))?;
+        Ok(json!({"crossings": crossings, "burning": burning(&accounts), "overshoots": overshoots}))
     }
 
     async fn set_limit(&self, order: &LimitOrder, who: &Administrator) -> Result<Value, NotDone> {
@@ -222,7 +241,7 @@ fn budget(row: &Row, accounts: &[Account]) -> Value {
     json!({
         "id": spec.id, "scope": spec.scope.to_string(), "window": spec.window.to_string(),
         "dimension": spec.dimension, "limit": spec.limit, "hard": spec.hard, "carve_out": spec.carve_out,
-        "shortage": spec.shortage, "file_limit": row.file.limit,
+        "shortage": spec.shortage, "input_count": spec.input_count, "file_limit": row.file.limit,
         "set_by": row.set.as_ref().map(|set| &set.by),
         "set_at": row.set.as_ref().and_then(|set| time(set.at_ms)),
         "accounts": own,
@@ -252,6 +271,16 @@ fn blocked(entry: &JournalEntry, accounts: &[Account]) -> Option<Value> {
             "why": why(e), "key": e.key, "model": e.model, "path": e.path, "target": e.target,
             "upstream_request_id": e.upstream_request_id, "bound_nusd": e.bound_nusd,
         })
+    })
+}
+
+/// An attempt that cost more than was reserved for it.
+fn overshoot(settled: &Settled) -> Value {
+    let e = &settled.entry;
+    json!({
+        "attempt": settled.attempt, "request_id": e.request_id, "at": time(e.at_ms), "key": e.key,
+        "model": e.model, "path": e.path, "target": e.target, "upstream_request_id": e.upstream_request_id,
+        "bound_nusd": e.bound_nusd, "cost_nusd": e.cost_nusd,
     })
 }
 

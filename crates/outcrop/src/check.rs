@@ -221,7 +221,7 @@ fn summary(checked: &Checked) -> Value {
         "budgets": checked.budgets.iter().map(|budget| json!({
             "id": budget.id, "scope": budget.scope.to_string(), "window": budget.window.to_string(),
             "dimension": budget.dimension, "limit": budget.limit, "hard": budget.hard,
-            "carve_out": budget.carve_out, "shortage": budget.shortage,
+            "carve_out": budget.carve_out, "shortage": budget.shortage, "input_count": budget.input_count,
         })).collect::<Vec<_>>(),
         "legal_targets": legal_targets,
     })

@@ -36,6 +36,7 @@ fn whole() -> Decision {
                 detail: "x".into(),
             }),
             upstream_request_id: "u".into(),
+            input_counted: None,
         }],
         outcome: Some(OutcomeRecord {
             code: Some(Code::DeadlineExceeded),

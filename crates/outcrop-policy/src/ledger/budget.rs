@@ -85,6 +85,19 @@ pub enum Shortage {
     Cheaper,
 }
 
+/// What the input's part of an upper bound may rest on, where its bytes do not fit.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Default, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum InputCount {
+    /// Nothing but its bytes.
+    #[default]
+    Bytes,
+    /// The target's own count, where it is what will be charged.
+    Exact,
+    /// Also a count that its maker calls an estimate, with a margin.
+    Estimated,
+}
+
 /// A budget.
 #[derive(Debug, Clone, PartialEq)]
 pub struct BudgetSpec {
@@ -104,6 +117,8 @@ pub struct BudgetSpec {
     pub carve_out: i64,
     /// What happens to what does not fit.
     pub shortage: Shortage,
+    /// What the input's part of an upper bound may rest on.
+    pub input_count: InputCount,
 }
 
 impl BudgetSpec {

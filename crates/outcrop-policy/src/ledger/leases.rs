@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use smallvec::SmallVec;
 
-use super::budget::{BudgetSpec, Dimension};
+use super::budget::{BudgetSpec, Dimension, InputCount};
 use super::clock::{LedgerClock, Now};
 use super::protocol::{
     ACCOUNTS_PER_REQUEST_MAX, AccountAnswer, AccountKey, Answer, EntryState, Level, Report, Settled,
@@ -207,7 +207,16 @@ impl Leases {
     }
 
     pub(super) fn needs_bound(&self, whose: &Attribution) -> bool {
-        self.matching(whose).any(|budget| {
+        self.bounding(whose).next().is_some()
+    }
+
+    pub(super) fn input_count(&self, whose: &Attribution) -> InputCount {
+        self.bounding(whose).map(|budget| budget.spec.input_count).min().unwrap_or_default()
+    }
+
+    /// The hard budgets of money or tokens that count a request.
+    fn bounding<'a>(&'a self, whose: &'a Attribution) -> impl Iterator<Item = &'a Budget> {
+        self.matching(whose).filter(|budget| {
             let counted = !matches!(budget.spec.dimension, Dimension::Requests | Dimension::ToolCalls);
             budget.spec.hard && counted
         })

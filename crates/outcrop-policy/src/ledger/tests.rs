@@ -17,6 +17,7 @@ fn budget(scope: &str, window: Window, limit: i64) -> BudgetSpec {
         hard: true,
         carve_out: 0,
         shortage: Shortage::Refuse,
+        input_count: InputCount::Bytes,
     }
 }
 

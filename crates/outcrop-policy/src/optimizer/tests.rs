@@ -18,6 +18,7 @@ fn request(routes: &Routes, at_ms: u64, dub_ms: u64, took_ms: u64, cost_nusd: i6
         took_us: took_ms * 1_000,
         failed: None,
         upstream_request_id: String::new(),
+        input_counted: None,
     });
     decision.outcome = Some(OutcomeRecord {
         code: None,

@@ -30,7 +30,7 @@ use crate::authenticate::Caller;
 use crate::clock::unix_now;
 use crate::gateway::{Gateway, Snapshot};
 use crate::headers::Wishes;
-use crate::payer::Payer;
+use crate::payer::{Asking, Payer};
 use crate::reserve::{Reservation, reserve};
 
 /// Between the name of a path and the name of its tool.
@@ -237,7 +237,8 @@ impl Wish<'_> {
         let price = self.snapshot.routes.prices.of(&asked, unix_now().as_secs());
         let payer = Arc::new(Payer::of_tool(whose.clone()));
         let quote = payer.quote_tool(price, tool);
-        reserve(self.gateway, &payer, quote, &AttemptId { request, number: 1 }, by).await
+        let id = AttemptId { request, number: 1 };
+        reserve(Asking { gateway: self.gateway, payer: &payer, id: &id, by }, quote, None).await
     }
 }
 

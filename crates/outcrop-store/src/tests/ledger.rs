@@ -6,8 +6,8 @@ use std::time::Duration;
 use outcrop_core::Priority;
 use outcrop_policy::ledger::protocol::Balance;
 use outcrop_policy::ledger::{
-    AccountKey, Amounts, Answer, BudgetSpec, Calendar, Claim, Dimension, Entry, EntryState, LedgerClock, Now,
-    Report, Reserved, Rows, Shortage, Shortfall, Teller, Window,
+    AccountKey, Amounts, Answer, BudgetSpec, Calendar, Claim, Dimension, Entry, EntryState, InputCount,
+    LedgerClock, Now, Report, Reserved, Rows, Shortage, Shortfall, Teller, Window,
 };
 use outcrop_policy::{Attribution, Ledger, Scope};
 
@@ -20,7 +20,17 @@ pub(super) const START_MS: i64 = 1_800_000_000_000;
 pub(super) fn budget(scope: &str, window: Window, dimension: Dimension, limit: i64) -> BudgetSpec {
     let scope = Scope::parse(scope).unwrap();
     let id = BudgetSpec::id_of(&scope, &window, dimension);
-    BudgetSpec { id, scope, window, dimension, limit, hard: true, carve_out: 0, shortage: Shortage::Refuse }
+    BudgetSpec {
+        id,
+        scope,
+        window,
+        dimension,
+        limit,
+        hard: true,
+        carve_out: 0,
+        shortage: Shortage::Refuse,
+        input_count: InputCount::Bytes,
+    }
 }
 
 pub(super) fn beat(replica: &str, epoch: i64) -> Beat {

@@ -78,6 +78,12 @@ pub(crate) fn makes_embeddings(model_id: &str) -> bool {
     }
 }
 
+/// The id of the model itself, without ARN and profile prefix; `None` where the id does not name it.
+pub(crate) fn foundation(model_id: &str) -> Option<String> {
+    let (provider, model) = family(model_id);
+    (!provider.is_empty()).then(|| format!("{provider}.{model}"))
+}
+
 /// Provider and model of an id, without ARN and without the profile prefix (`eu.`, `global.`, …).
 fn family(model_id: &str) -> (&str, &str) {
     let id = model_id.rsplit('/').next().unwrap_or(model_id);
@@ -148,6 +154,21 @@ mod tests {
             assert!(makes_embeddings(id), "{id}");
         }
         assert!(!makes_embeddings("amazon.nova-lite-v1:0"));
+    }
+
+    #[test]
+    fn the_model_itself_is_named_without_its_profile() {
+        for (id, expected) in [
+            ("amazon.nova-lite-v1:0", Some("amazon.nova-lite-v1:0")),
+            ("eu.anthropic.claude-x-v1:0", Some("anthropic.claude-x-v1:0")),
+            (
+                "arn:aws:bedrock:eu-west-1:1:inference-profile/global.anthropic.claude-x",
+                Some("anthropic.claude-x"),
+            ),
+            ("arn:aws:bedrock:eu-west-1:1:application-inference-profile/ab12", None),
+        ] {
+            assert_eq!(foundation(id).as_deref(), expected, "{id}");
+        }
     }
 
     #[test]

@@ -3,6 +3,8 @@
 //! Anthropic's request is a message without its limit; Bedrock's wraps either a Converse body or the
 //! model's own body. Only the number comes back.
 
+use std::collections::BTreeMap;
+
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use bytes::Bytes;
@@ -13,6 +15,22 @@ use serde_json::{Map, Value, json};
 
 use super::{anthropic, converse, invoke};
 use crate::{Garbled, Inexpressible, Rejection, TargetModel};
+
+/// What Bedrock counts of a Converse body.
+const CONVERSE_COUNTED: [&str; 4] = ["messages", "system", "toolConfig", "additionalModelRequestFields"];
+
+/// What Anthropic counts of a message; it refuses the rest.
+const ANTHROPIC_COUNTED: [&str; 9] = [
+    "model",
+    "messages",
+    "system",
+    "tools",
+    "tool_choice",
+    "thinking",
+    "output_config",
+    "context_management",
+    "mcp_servers",
+];
 
 #[derive(Deserialize)]
 struct BedrockRequest<'a> {
@@ -74,8 +92,7 @@ pub(crate) fn encode_request(
 ) -> Result<Bytes, Inexpressible> {
     if protocol == Protocol::BedrockCountTokens {
         let inner = object(&converse::encode_request(chat, false, target)?);
-        let counted = ["messages", "system", "toolConfig", "additionalModelRequestFields"];
-        return Ok(wrapped("converse", &Value::Object(only(inner, &counted))));
+        return Ok(wrapped("converse", &Value::Object(only(inner, &CONVERSE_COUNTED))));
     }
     anthropic::encode_form(chat, anthropic::Form::CountTokens, target)
 }
@@ -83,6 +100,40 @@ pub(crate) fn encode_request(
 /// A Bedrock request that counts `body`, a model's own body.
 pub(crate) fn around_invoke(body: &[u8]) -> Bytes {
     wrapped("invokeModel", &json!({"body": STANDARD.encode(body)}))
+}
+
+/// A request that counts the input of `body`, which is to leave as `protocol`: the protocol of the request
+/// and its body. Every value keeps its bytes. `None` where nothing counts such a body.
+pub fn count_of(protocol: Protocol, body: &[u8]) -> Option<(Protocol, Bytes)> {
+    match protocol {
+        Protocol::AnthropicMessages => {
+            let counted = serde_json::to_vec(&members(body, &ANTHROPIC_COUNTED)?).ok()?;
+            Some((Protocol::AnthropicCountTokens, Bytes::from(counted)))
+        }
+        Protocol::BedrockConverse => {
+            let inner = members(body, &CONVERSE_COUNTED)?;
+            let counted = serde_json::to_vec(&json_input(&inner)).ok()?;
+            Some((Protocol::BedrockCountTokens, Bytes::from(counted)))
+        }
+        Protocol::BedrockInvoke => Some((Protocol::BedrockCountTokens, around_invoke(body))),
+        Protocol::OpenAiChat
+        | Protocol::OpenAiEmbeddings
+        | Protocol::AnthropicCountTokens
+        | Protocol::BedrockCountTokens
+        | Protocol::McpTool => None,
+    }
+}
+
+type Members<'a> = BTreeMap<String, &'a RawValue>;
+
+fn members<'a>(body: &'a [u8], keys: &[&str]) -> Option<Members<'a>> {
+    let mut all: Members<'a> = serde_json::from_slice(body).ok()?;
+    all.retain(|key, _| keys.contains(&key.as_str()));
+    Some(all)
+}
+
+fn json_input<'a>(inner: &'a Members<'a>) -> BTreeMap<&'static str, BTreeMap<&'static str, &'a Members<'a>>> {
+    BTreeMap::from([("input", BTreeMap::from([("converse", inner)]))])
 }
 
 fn wrapped(kind: &str, inner: &Value) -> Bytes {

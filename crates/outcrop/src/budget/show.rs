@@ -55,8 +55,12 @@ pub(super) fn list(answer: &Value) -> String {
     if answer["clock_frozen"] == true {
         text.push_str("The wall clock has run ahead and is not believed: `outcrop budget confirm-clock`\n");
     }
-    if let Some(more @ 1..) = answer["accounts_left_out"].as_u64() {
+    if let Some(count @ 1..) = answer["overshoots"].as_u64() {
         // Writing into a string cannot fail.
+        let _ =
+            writeln!(text, "{count} attempts cost more than was reserved for them: `outcrop budget alerts`");
+    }
+    if let Some(more @ 1..) = answer["accounts_left_out"].as_u64() {
         let _ = writeln!(text, "{more} accounts of which less is used are not shown");
     }
     text
@@ -108,7 +112,7 @@ fn crossed(crossings: &Value) -> Table {
     table
 }
 
-/// Crossed thresholds and what burns too fast.
+/// Crossed thresholds, what burns too fast and what cost more than was reserved for it.
 pub(super) fn alerts(answer: &Value) -> String {
     let mut burning = table(&["budget", "scope", "burns", "more than", "over"]);
     for alert in items(&answer["burning"]) {
@@ -120,7 +124,15 @@ pub(super) fn alerts(answer: &Value) -> String {
         burning
             .add_row([scopes.to_vec(), vec![times("long_tenths"), times("threshold_tenths"), over]].concat());
     }
-    format!("{burning}\n{}\n", crossed(&answer["crossings"]))
+    let mut over = table(&["overshoot", "reserved", "cost", "at", "key", "model", "path"]);
+    for attempt in items(&answer["overshoots"]) {
+        let usd = |field: &str| amount(&attempt[field], &Value::from("usd"));
+        let rest = ["at", "key", "model", "path"].map(|field| word(&attempt[field]));
+        over.add_row(
+            [vec![word(&attempt["attempt"]), usd("bound_nusd"), usd("cost_nusd")], rest.to_vec()].concat(),
+        );
+    }
+    format!("{burning}\n{}\n{over}\n", crossed(&answer["crossings"]))
 }
 
 /// What was spent.

@@ -18,7 +18,7 @@ pub(crate) async fn watch(desk: Desk, stop: CancellationToken) {
     let mut crossings = desk.gateway.keeper.crossings();
     let mut ticks = interval(LOOK_EVERY);
     ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
-    let (mut told, mut overshoots) = (BTreeSet::new(), 0);
+    let mut told = BTreeSet::new();
     loop {
         tokio::select! {
             () = stop.cancelled() => return,
@@ -32,17 +32,12 @@ pub(crate) async fn watch(desk: Desk, stop: CancellationToken) {
                 }
                 Err(RecvError::Closed) => return,
             },
-            _ = ticks.tick() => look(&desk, &mut told, &mut overshoots).await,
+            _ = ticks.tick() => look(&desk, &mut told).await,
         }
     }
 }
 
-async fn look(desk: &Desk, told: &mut BTreeSet<String>, overshoots: &mut u64) {
-    let so_far = desk.gateway.ledger().totals().overshoots;
-    if so_far > *overshoots {
-        tracing::warn!(attempts = so_far - *overshoots, "attempts cost more than their upper bound");
-        *overshoots = so_far;
-    }
+async fn look(desk: &Desk, told: &mut BTreeSet<String>) {
     let everybody = Administrator::of_the_machine("watch");
     // A store that cannot be read is told of by the keeper.
     let Ok((accounts, _)) = desk.accounts(&desk.limits.rows(), None, &everybody).await else { return };

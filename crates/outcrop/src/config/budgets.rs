@@ -5,7 +5,7 @@ use std::str::FromStr;
 use jiff::tz::TimeZone;
 use outcrop_policy::Facet;
 use outcrop_policy::ledger::window::{ROLLING_MAX, ROLLING_MIN};
-use outcrop_policy::ledger::{BudgetSpec, Calendar, Dimension, Shortage, Window};
+use outcrop_policy::ledger::{BudgetSpec, Calendar, Dimension, InputCount, Shortage, Window};
 use rust_decimal::Decimal;
 use rust_decimal::prelude::ToPrimitive;
 use toml::Spanned;
@@ -71,6 +71,11 @@ fn budget(row: &raw::Budget, names: Names<'_>, findings: &mut Findings) -> Optio
         hard,
         carve_out: if hard { carve_out } else { 0 },
         shortage: shortage(row),
+        input_count: match row.input_count.unwrap_or_default() {
+            raw::CountInput::Off => InputCount::Bytes,
+            raw::CountInput::Exact => InputCount::Exact,
+            raw::CountInput::Estimated => InputCount::Estimated,
+        },
     })
 }
 

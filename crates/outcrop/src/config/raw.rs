@@ -14,7 +14,7 @@ use toml::Spanned;
 use super::text::{Secret, Text};
 
 pub use self::decisions::Decisions;
-pub use self::ledger::{Budget, OnShortage, Store};
+pub use self::ledger::{Budget, CountInput, OnShortage, Store};
 pub use self::limits::{Limits, Shares};
 pub use self::path::{Credentials, Kind, Path, Progress};
 pub use self::stop::{EmergencyStop, StopTrigger, TriggerKind};

@@ -256,3 +256,38 @@ fn no_gateway_is_said_with_its_exit_code() {
     let mut command = Command::new(env!("CARGO_BIN_EXE_outcrop"));
     command.env_clear().args(["budget", "list", "--socket", "/nowhere/outcrop.sock"]).assert().code(69);
 }
+
+#[tokio::test]
+async fn what_cost_more_than_was_reserved_is_an_alert() {
+    let folder = tempfile::tempdir().unwrap();
+    // A soft budget puts no limit into a request, so an upstream may go beyond what was assumed.
+    let setup = Setup {
+        listen: format!("operator = \"{}\"", folder.path().join("outcrop.sock").display()),
+        limits: "output_tokens_default = 10".to_owned(),
+        more: "[[budget]]\nscope = \"all\"\nlimit = \"100 USD\"\nhard = false\n".to_owned(),
+        ..Setup::default()
+    };
+    let here = Here { house: House::set_up(setup).await, folder };
+    let alerts = async || here.house.admin("/admin/v1/alerts").await.json()["overshoots"].clone();
+    let ask = async |tokens: u64| {
+        let messages = json!([{"role": "user", "content": format!("[[tokens={tokens}]]")}]);
+        let body = json!({"model": "on-oai", "messages": messages});
+        let answer = here.house.post("/v1/chat/completions", &[], &body).await;
+        assert_eq!(answer.status, 200, "{answer:?}");
+    };
+    ask(3).await;
+    assert_eq!(alerts().await, json!([]));
+    assert!(!here.run(&["budget", "list"]).1.contains("more than was reserved"));
+    ask(3_000).await;
+    let bill = here.house.billed("oai", 2).await.pop().unwrap();
+    let told = eventually("the alert", async || Some(alerts().await).filter(|told| *told != json!([]))).await;
+    assert_eq!(told.as_array().unwrap().len(), 1, "{told}");
+    let (cost, bound) = (told[0]["cost_nusd"].as_u64().unwrap(), told[0]["bound_nusd"].as_u64().unwrap());
+    assert!(cost == bill.cost_nusd && bound < cost, "{told}");
+    let balance = here.house.admin("/admin/v1/balance").await.json();
+    assert_eq!(balance["overshoots"], 1, "{balance}");
+    let (_, list, _) = here.run(&["budget", "list"]);
+    assert!(list.contains("1 attempts cost more than was reserved"), "{list}");
+    let (_, shown, _) = here.run(&["budget", "alerts"]);
+    assert!(shown.contains(told[0]["attempt"].as_str().unwrap()), "{shown}");
+}

@@ -53,6 +53,23 @@ pub struct Budget {
     pub shortage: Option<OnShortage>,
     /// `clamp`: the least output tokens that are still of use. Default 256.
     pub floor: Option<u64>,
+    /// Where the bytes of an input do not fit: what the target's own count of it may be trusted for. `off`
+    /// (default), `exact` (what Bedrock charges by its documentation) or `estimated` (also Anthropic's, plus a tenth).
+    /// Used only where every hard budget of money or tokens that counts the request allows it.
+    pub input_count: Option<CountInput>,
+}
+
+/// Which counts of an input may stand in for its bytes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Deserialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
+pub enum CountInput {
+    /// None.
+    #[default]
+    Off,
+    /// One that is what will be charged.
+    Exact,
+    /// Also one that its maker calls an estimate, with a margin.
+    Estimated,
 }
 
 /// What happens to a request whose upper bound does not fit.
