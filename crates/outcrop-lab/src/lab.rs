@@ -144,7 +144,7 @@ impl Lab {
         let stop = CancellationToken::new();
         let services: [(&str, &'static str, u16, Box<dyn Service>); 5] = [
             ("fra", "simulated Bedrock, eu-central-1", config.fra, Box::new(Bedrock::new("eu-central-1"))),
-            ("desk", "MCP server, streamable HTTP", config.desk, Box::new(Desk::new())),
+            ("desk", "MCP server, streamable HTTP", config.desk, Box::new(Desk::at(config.host))),
             ("dub", "simulated Bedrock, eu-west-1", config.dub, Box::new(Bedrock::new("eu-west-1"))),
             ("openai", "simulated OpenAI", config.openai, Box::new(OpenAi)),
             ("anthropic", "simulated Anthropic", config.anthropic, Box::new(Anthropic::default())),

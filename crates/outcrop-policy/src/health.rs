@@ -91,6 +91,11 @@ impl Health {
         Trial::begin(self.target(name), errand, now)
     }
 
+    /// Whether an attempt may begin now; takes nothing.
+    pub fn would_admit(&self, name: &str, terms: Terms, now: Instant) -> bool {
+        self.targets.read().get(name).is_none_or(|target| target.would_admit(terms, now))
+    }
+
     /// A request came that could have a second leg.
     pub fn could_hedge(&self, now: Instant) {
         self.hedges.lock().count(now);

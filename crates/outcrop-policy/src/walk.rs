@@ -9,7 +9,7 @@ use outcrop_core::failure::Class;
 use outcrop_core::path::Effect;
 
 use crate::health::Terms;
-use crate::route::{ATTEMPTS_MAX, Mode, Plan};
+use crate::route::{ATTEMPTS_MAX, Choice, Mode, Plan};
 
 /// Share of the remaining time that a try may take while another target is left.
 const SHARE: f64 = 0.6;
@@ -27,14 +27,22 @@ pub struct Step {
 
 impl Plan {
     /// The try at the choice with this position, after so many others were sent; `None` when there may be
-    /// none.
-    pub fn step(&self, position: usize, tried: usize, remaining: Duration) -> Option<Step> {
+    /// none. `may_follow` says whether a later choice could be asked as things stand: a slow try is not given
+    /// up for one that could not.
+    pub fn step(
+        &self,
+        position: usize,
+        tried: usize,
+        remaining: Duration,
+        may_follow: impl FnMut(&Choice) -> bool,
+    ) -> Option<Step> {
         let over = remaining.is_zero() || tried >= ATTEMPTS_MAX || (self.mode == Mode::Panic && tried > 0);
         if over || position >= self.choices.len() {
             return None;
         }
-        let is_last = position + 1 >= self.serving || tried + 1 >= ATTEMPTS_MAX;
-        let others_left = self.mode == Mode::Usual && !is_last;
+        let others_left = self.mode == Mode::Usual
+            && tried + 1 < ATTEMPTS_MAX
+            && self.choices.iter().take(self.serving).skip(position + 1).any(may_follow);
         let terms = match self.mode {
             Mode::Panic => Terms::Panic,
             Mode::Lone => Terms::Lone,
@@ -64,7 +72,6 @@ mod tests {
     use outcrop_core::money::Price;
 
     use super::*;
-    use crate::route::Choice;
 
     const TEN: Duration = Duration::from_secs(10);
 
@@ -85,23 +92,29 @@ mod tests {
     #[test]
     fn time_is_kept_for_one_failover_and_three_targets_are_the_most() {
         let four = plan(4, Mode::Usual);
-        let step = four.step(0, 0, TEN).unwrap();
+        let step = four.step(0, 0, TEN, |_| true).unwrap();
         assert_eq!((step.terms, step.time, step.others_left), (Terms::First, TEN.mul_f64(0.6), true));
-        let last = four.step(2, 2, TEN).unwrap();
+        let last = four.step(2, 2, TEN, |_| true).unwrap();
         assert_eq!((last.terms, last.time, last.others_left), (Terms::Further, TEN, false));
-        assert_eq!(four.step(3, 3, TEN), None);
-        assert_eq!(four.step(0, 0, Duration::ZERO), None);
-        assert_eq!(plan(1, Mode::Usual).step(1, 1, TEN), None);
+        assert_eq!(four.step(3, 3, TEN, |_| true), None);
+        assert_eq!(four.step(0, 0, Duration::ZERO, |_| true), None);
+        assert_eq!(plan(1, Mode::Usual).step(1, 1, TEN, |_| true), None);
+    }
+
+    #[test]
+    fn a_try_is_not_given_up_for_a_target_that_could_not_be_asked() {
+        let step = plan(2, Mode::Usual).step(0, 0, TEN, |_| false).unwrap();
+        assert_eq!((step.time, step.others_left), (TEN, false));
     }
 
     #[test]
     fn in_a_panic_one_target_is_tried() {
-        let step = plan(3, Mode::Panic).step(0, 0, TEN).unwrap();
+        let step = plan(3, Mode::Panic).step(0, 0, TEN, |_| true).unwrap();
         assert_eq!((step.terms, step.time, step.others_left), (Terms::Panic, TEN, false));
-        assert_eq!(plan(3, Mode::Panic).step(1, 1, TEN), None);
+        assert_eq!(plan(3, Mode::Panic).step(1, 1, TEN, |_| true), None);
         // One that was not sent is no try.
-        assert!(plan(3, Mode::Panic).step(1, 0, TEN).is_some());
-        assert_eq!(plan(1, Mode::Lone).step(0, 0, TEN).unwrap().terms, Terms::Lone);
+        assert!(plan(3, Mode::Panic).step(1, 0, TEN, |_| true).is_some());
+        assert_eq!(plan(1, Mode::Lone).step(0, 0, TEN, |_| true).unwrap().terms, Terms::Lone);
     }
 
     fn check(class: Class, effect: Effect, expected: bool) {

@@ -8,7 +8,8 @@ use std::sync::Arc;
 
 use outcrop_core::failure::{Class, Code, Failure};
 use outcrop_core::path::Effect;
-use outcrop_policy::route::Plan;
+use outcrop_policy::health::Terms;
+use outcrop_policy::route::{Choice, Plan, target_name};
 use outcrop_policy::walk::may_go_elsewhere;
 use tokio::time::Instant;
 
@@ -64,11 +65,17 @@ fn next_start<'a>(
     record: &Record,
 ) -> Option<Start<'a>> {
     let (now, tried) = (Instant::now(), record.attempts());
-    let step = plan.step(position, tried, record.deadline().saturating_duration_since(now))?;
+    let spec_of = |choice: &Choice| exchange.snapshot.routes.target(choice.target);
+    let may_follow = |choice: &Choice| {
+        let name = target_name(&spec_of(choice).path, &choice.model_id);
+        exchange.gateway.health.would_admit(&name, Terms::Further, now.into_std())
+    };
+    let remaining = record.deadline().saturating_duration_since(now);
+    let step = plan.step(position, tried, remaining, may_follow)?;
     let choice = plan.choices.get(position)?;
     Some(Start {
         choice,
-        spec: exchange.snapshot.routes.target(choice.target),
+        spec: spec_of(choice),
         terms: step.terms,
         number: tried + 1,
         by: now + step.time,

@@ -1,5 +1,6 @@
 //! `outcrop lab`: the simulated upstreams alone.
 
+use std::net::{IpAddr, Ipv4Addr};
 use std::process::ExitCode;
 
 use clap::{Args, Subcommand};
@@ -16,6 +17,9 @@ pub(crate) struct Options {
     /// ports.
     #[arg(long, default_value_t = 9100)]
     port_base: u16,
+    /// Address of all listeners. Nothing of the lab is authenticated: keep it where only your tests are.
+    #[arg(long, default_value_t = IpAddr::V4(Ipv4Addr::LOCALHOST))]
+    host: IpAddr,
     /// Seed of all randomness.
     #[arg(long, default_value_t = 1)]
     seed: u64,
@@ -53,6 +57,7 @@ async fn serve(options: &Options) -> Result<(), String> {
         base => base.saturating_add(n),
     };
     let config = LabConfig {
+        host: options.host,
         control: port(0),
         fra: port(1),
         desk: port(2),
@@ -60,7 +65,6 @@ async fn serve(options: &Options) -> Result<(), String> {
         openai: port(4),
         anthropic: port(5),
         seed: options.seed,
-        ..LabConfig::default()
     };
     let lab = Lab::start(config).await.map_err(|error| error.to_string())?;
     announce(&lab, options.json);

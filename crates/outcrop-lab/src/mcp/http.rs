@@ -5,7 +5,12 @@
 
 mod mortal;
 
-use std::{fmt, sync::Arc, time::Duration};
+use std::{
+    fmt,
+    net::{IpAddr, Ipv4Addr},
+    sync::Arc,
+    time::Duration,
+};
 
 use bytes::Bytes;
 use http::{Request, StatusCode};
@@ -41,6 +46,7 @@ const SSE_RETRY: Duration = Duration::from_millis(500);
 /// The MCP server as a target of the lab.
 pub struct Desk {
     handler: Handler,
+    host: IpAddr,
     running: Mutex<Running>,
 }
 
@@ -59,11 +65,16 @@ impl Default for Desk {
 }
 
 impl Desk {
-    /// A server without sessions.
+    /// A server without sessions, on a loopback address.
     pub fn new() -> Self {
+        Self::at(IpAddr::V4(Ipv4Addr::LOCALHOST))
+    }
+
+    /// A server without sessions that is called by this address, or as localhost.
+    pub fn at(host: IpAddr) -> Self {
         let handler = Handler::default();
-        let running = Mutex::new(Running::start(&handler));
-        Self { handler, running }
+        let running = Mutex::new(Running::start(&handler, host));
+        Self { handler, host, running }
     }
 
     async fn serve(&self, exchange: &Exchange) -> Reply {
@@ -88,12 +99,18 @@ impl Desk {
 }
 
 impl Running {
-    fn start(handler: &Handler) -> Self {
+    fn start(handler: &Handler, host: IpAddr) -> Self {
         let stop = CancellationToken::new();
         let mut sessions = LocalSessionManager::default();
         sessions.session_config.sse_retry = Some(SSE_RETRY);
         let sessions = Arc::new(sessions);
         let config = StreamableHttpServerConfig::default()
+            .with_allowed_hosts([
+                "localhost".to_owned(),
+                "127.0.0.1".to_owned(),
+                "::1".to_owned(),
+                host.to_string(),
+            ])
             .with_json_response(true)
             .with_sse_retry(Some(SSE_RETRY))
             .with_max_request_body_bytes(BODY_BYTES_MAX)
@@ -161,7 +178,7 @@ impl Service for Desk {
 
     fn scripted(&self, script: &Script) {
         if script.is_down() {
-            let next = Running::start(&self.handler);
+            let next = Running::start(&self.handler, self.host);
             std::mem::replace(&mut *self.running.lock(), next).stop.cancel();
         }
     }

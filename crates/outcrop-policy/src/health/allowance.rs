@@ -46,14 +46,19 @@ impl Allowance {
         bucket.counted = bucket.counted.saturating_add(1);
     }
 
-    /// Takes one extra, if there is one.
-    pub(super) fn take(&mut self, now: Instant) -> bool {
-        let newest = self.bucket(now).second;
+    /// Whether there is an extra.
+    pub(super) fn has(&self, now: Instant) -> bool {
+        let newest = self.epoch.map_or(0, |epoch| now.saturating_duration_since(epoch).as_secs());
         let held = self.buckets.iter().filter(|b| b.second + SECONDS as u64 > newest);
         let (counted, extras) = held.fold((0u32, 0u32), |(counted, extras), b| {
             (counted.saturating_add(b.counted), extras.saturating_add(b.extras))
         });
-        let granted = extras < self.free + counted / self.counted_per_extra;
+        extras < self.free + counted / self.counted_per_extra
+    }
+
+    /// Takes one extra, if there is one.
+    pub(super) fn take(&mut self, now: Instant) -> bool {
+        let granted = self.has(now);
         if granted {
             self.bucket(now).extras += 1;
         }

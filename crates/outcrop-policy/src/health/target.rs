@@ -6,6 +6,7 @@ use outcrop_core::decision::{BreakerState, Standing};
 use parking_lot::Mutex;
 use serde::Serialize;
 
+use super::Terms;
 use super::allowance::Allowance;
 use super::breaker::{Breaker, Forced, Gate, Transition};
 use super::latency::{Latency, Quantiles};
@@ -131,6 +132,11 @@ impl Target {
             headroom_permille: quota.map(|spec| inner.quota.left_permille(spec, now)),
             rests_ms: inner.rest(now).as_millis() as u32,
         }
+    }
+
+    /// Whether an attempt may begin now.
+    pub(super) fn would_admit(&self, terms: Terms, now: Instant) -> bool {
+        self.inner.lock().would_admit(terms, now).is_ok()
     }
 
     pub(super) fn force(&self, forced: Option<Forced>, now: Instant) -> Option<Transition> {

@@ -119,6 +119,8 @@ fn a_hint_is_obeyed_up_to_half_a_minute_and_an_answer_ends_it() {
     attempt(&health, Some(&throttled), now).unwrap();
     let denied = health.begin(NAME, errand(Terms::First), now).unwrap_err();
     assert_eq!(denied, Denied::Resting { wait: HINT_MAX });
+    assert!(!health.would_admit(NAME, Terms::Further, now));
+    assert!(health.would_admit(NAME, Terms::Further, now + HINT_MAX));
     assert!(health.begin(NAME, errand(Terms::First), now + HINT_MAX).is_ok());
     attempt(&health, None, now).unwrap();
     assert!(health.begin(NAME, errand(Terms::First), now).is_ok());

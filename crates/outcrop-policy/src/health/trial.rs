@@ -152,41 +152,42 @@ impl Drop for Trial {
 }
 
 impl Inner {
-    /// Whether an attempt may begin, and whether it is a probe.
+    /// Begins an attempt if it may, and says whether it is a probe.
     fn admits(&mut self, terms: Terms, now: Instant) -> Result<bool, Denied> {
+        self.would_admit(terms, now)?;
+        if needs_retry(terms, self.breaker.gate(now)) && !self.retries.take(now) {
+            return Err(Denied::NoRetry);
+        }
+        Ok(self.breaker.take_probe(now))
+    }
+
+    /// Whether an attempt may begin; nothing is taken.
+    pub(super) fn would_admit(&self, terms: Terms, now: Instant) -> Result<(), Denied> {
         let rest = self.rest(now);
         if !rest.is_zero() && terms != Terms::Panic {
             return Err(Denied::Resting { wait: rest });
         }
-        let quiet = self.last_begun.is_none_or(|at| now.saturating_duration_since(at) >= LONE_PROBE_EVERY);
-        let wait = match self.breaker.gate(now) {
-            Gate::Open { percent } => {
-                // A target that ramps up bears little: further attempts are held to its retry budget.
-                let in_trouble = percent < 100;
-                if terms == Terms::Further && in_trouble && !self.retries.take(now) {
-                    return Err(Denied::NoRetry);
-                }
-                return Ok(false);
-            }
-            Gate::ProbeDue => {
-                if terms == Terms::Further && !self.retries.take(now) {
-                    return Err(Denied::NoRetry);
-                }
-                return Ok(self.breaker.take_probe(now));
-            }
-            Gate::Closed { until } => {
-                until.map_or(LONE_PROBE_EVERY, |until| until.saturating_duration_since(now))
-            }
+        let gate = self.breaker.gate(now);
+        let Gate::Closed { until } = gate else {
+            let denied = needs_retry(terms, gate) && !self.retries.has(now);
+            return if denied { Err(Denied::NoRetry) } else { Ok(()) };
         };
+        let quiet = self.last_begun.is_none_or(|at| now.saturating_duration_since(at) >= LONE_PROBE_EVERY);
+        let wait = until.map_or(LONE_PROBE_EVERY, |until| until.saturating_duration_since(now));
         match terms {
-            Terms::Panic => Ok(false),
-            Terms::Lone if quiet && self.breaker.forced().is_none() => Ok(false),
+            Terms::Panic => Ok(()),
+            Terms::Lone if quiet && self.breaker.forced().is_none() => Ok(()),
             Terms::Lone => Err(Denied::Tripped { wait: wait.min(LONE_PROBE_EVERY) }),
             // All that serve have failed: what is left of the retry budget may find out.
-            Terms::Further if self.breaker.forced().is_none() && self.retries.take(now) => Ok(false),
+            Terms::Further if self.breaker.forced().is_none() && self.retries.has(now) => Ok(()),
             Terms::First | Terms::Further => Err(Denied::Tripped { wait }),
         }
     }
+}
+
+/// A target that may have healed, or ramps up, bears little: further attempts are held to its retry budget.
+fn needs_retry(terms: Terms, gate: Gate) -> bool {
+    terms == Terms::Further && gate != Gate::Open { percent: 100 }
 }
 
 /// What a failure says about its target; `None` when the fault is the caller's or the gateway's.

@@ -12,7 +12,7 @@ use outcrop_core::operation::{Operation, Strategy};
 use outcrop_core::path::{AbortBilling, Effect, PathKind};
 use outcrop_core::{TargetId, Usage};
 use outcrop_policy::health::{Errand, QuotaSpec, Shape, Terms, Trial};
-use outcrop_policy::route::{Circumstances, Plan, Question, Routes, TargetSpec, target_name};
+use outcrop_policy::route::{Choice, Circumstances, Plan, Question, Routes, TargetSpec, target_name};
 use outcrop_policy::walk::may_go_elsewhere;
 use outcrop_policy::{Health, PriceBook, operations};
 use rand::rngs::SmallRng;
@@ -234,7 +234,12 @@ impl<'a> World<'a> {
         loop {
             let request = self.requests.get_mut(&number).unwrap();
             let remaining = request.deadline.saturating_duration_since(now);
-            let Some(step) = request.plan.step(request.position, request.tried, remaining) else {
+            let may_follow = |choice: &Choice| {
+                let life = &self.scenario.lives[choice.target.index()];
+                self.health.would_admit(&name(life), Terms::Further, now)
+            };
+            let step = request.plan.step(request.position, request.tried, remaining, may_follow);
+            let Some(step) = step else {
                 return self.close(number, false, now);
             };
             let target = request.plan.choices[request.position].target;
