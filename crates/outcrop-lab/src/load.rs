@@ -2,7 +2,7 @@
 //!
 //! Latency counts from the moment a request was due, not from the moment it was sent, so a slow answer cannot hide
 //! the queue behind it (coordinated omission). When the generator itself cannot keep its times, the run is void and
-//! says so ([`tally::Tally::void`]). It knows the public APIs only, nothing of any gateway.
+//! says so (the run is void). It knows the public APIs only, nothing of any gateway.
 //!
 //! Reading order: [`schedule`] says when, [`call`] what, [`answer`] whether an answer is one, [`client`] carries,
 //! [`drive`] does it all at the right times, [`tally`] counts.

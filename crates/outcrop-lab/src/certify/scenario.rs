@@ -1,6 +1,6 @@
 //! What is played and what is asked of it, checked: nothing here can fail any more.
 //!
-//! A file is read in two steps, as it is written ([`raw`]) and as it is meant ([`Scenario`]); the one conversion
+//! A file is read in two steps, as it is written (`raw`) and as it is meant ([`Scenario`]); the one conversion
 //! between them finds every mistake and says where it lies and what would do.
 
 mod raw;
