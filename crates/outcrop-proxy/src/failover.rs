@@ -32,9 +32,13 @@ pub(crate) async fn failover(
     while let Some(start) = next_start(exchange, plan, position, record) {
         position += 1;
         let spec = start.spec;
-        let spare = next_start(exchange, plan, position, record)
-            .filter(|spare| urgent && spec.effect.may_repeat() && spare.spec.effect.may_repeat())
-            .map(|spare| Start { number: start.number + 1, ..spare });
+        let spare = if urgent && spec.effect.may_repeat() {
+            next_start(exchange, plan, position, record)
+                .filter(|spare| spare.spec.effect.may_repeat())
+                .map(|spare| Start { number: start.number + 1, ..spare })
+        } else {
+            None
+        };
         let Raced { result, used_spare } = try_one(exchange, start, spare, record).await;
         position += usize::from(used_spare);
         let failure = match result {

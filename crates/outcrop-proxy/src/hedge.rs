@@ -1,7 +1,7 @@
 //! A second leg beside a slow one, for what is urgent.
 //!
 //! Off unless the operator switches it on. Only for emergencies and critical requests without tools whose
-//! budgets are not nearly used up, after the time that 95 % of the target's answers take, for one request
+//! budgets are not nearly used up, while memory is not short, after the time that 95 % of the target's answers take, for one request
 //! in twenty at most. Both legs are reserved; the loser is left as a caller leaves.
 
 use outcrop_core::Priority;
@@ -19,6 +19,7 @@ pub(crate) fn is_urgent(exchange: Exchange<'_>, record: &Record) -> bool {
     switches.hedging
         && record.priority() >= Priority::Critical
         && !exchange.call.envelope.has_tools
+        && exchange.gateway.slots.allow_optional_work()
         && exchange.gateway.ledger().level(&exchange.payer.whose) < Level::Throttled
 }
 
