@@ -8,7 +8,7 @@ use outcrop_admin::steering::FlagOrder;
 use serde_json::{Value, json};
 
 use crate::check::table;
-use crate::operator::{Options, say};
+use crate::operator::{Options, Order, say};
 
 /// The path of the flags in the operator's API.
 const FLAGS: &str = "/admin/v1/flags";
@@ -52,21 +52,6 @@ pub(crate) struct Reset {
     flag: String,
     #[command(flatten)]
     order: Order,
-}
-
-#[derive(Debug, Args)]
-struct Order {
-    #[command(flatten)]
-    gateway: Options,
-    /// Why, for the log.
-    #[arg(long)]
-    reason: Option<String>,
-    /// Who you are, for the record.
-    #[arg(long = "as", value_name = "NAME", env = "USER", default_value = "operator")]
-    by: String,
-    /// Print JSON.
-    #[arg(long)]
-    json: bool,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]

@@ -38,6 +38,22 @@ pub struct Options {
     socket: Option<PathBuf>,
 }
 
+/// Where an order goes, who gives it and why.
+#[derive(Debug, Args)]
+pub(crate) struct Order {
+    #[command(flatten)]
+    pub(crate) gateway: Options,
+    /// Why, for the log.
+    #[arg(long)]
+    pub(crate) reason: Option<String>,
+    /// Who you are, for the record.
+    #[arg(long = "as", value_name = "NAME", env = "USER", default_value = "operator")]
+    pub(crate) by: String,
+    /// Print JSON.
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
 impl Options {
     /// The configuration file of that gateway.
     pub fn config(&self) -> &Path {

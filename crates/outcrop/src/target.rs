@@ -9,7 +9,7 @@ use outcrop_policy::health::Forced;
 use serde_json::{Value, json};
 
 use crate::check::table;
-use crate::operator::{Options, say};
+use crate::operator::{Options, Order, say};
 
 #[derive(Debug, Subcommand)]
 pub(crate) enum Command {
@@ -47,21 +47,6 @@ pub(crate) struct Release {
     target: String,
     #[command(flatten)]
     order: Order,
-}
-
-#[derive(Debug, Args)]
-struct Order {
-    #[command(flatten)]
-    gateway: Options,
-    /// Why, for the log.
-    #[arg(long)]
-    reason: Option<String>,
-    /// Who you are, for the record.
-    #[arg(long = "as", value_name = "NAME", env = "USER", default_value = "operator")]
-    by: String,
-    /// Print JSON.
-    #[arg(long)]
-    json: bool,
 }
 
 #[derive(Debug, Clone, Copy, ValueEnum)]
