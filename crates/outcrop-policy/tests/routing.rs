@@ -2,7 +2,7 @@
 //! and an oracle that knows the truth.
 //!
 //! `OUTCROP_ROUTING_SEEDS` sets how many lives each scenario has (112 by default, 1,456 in all) and
-//! `OUTCROP_ROUTING_SEED` replays one; a failure prints its seed. `OUTCROP_ROUTING_REPORT=1` prints figures.
+//! `OUTCROP_ROUTING_SEED` replays one; a failure prints its seed, and `OUTCROP_ROUTING_TRACE=1` prints each wrong choice. `OUTCROP_ROUTING_REPORT=1` prints figures.
 #![allow(
     clippy::unwrap_used,
     clippy::panic,

@@ -9,7 +9,6 @@ use std::time::{Duration, Instant};
 use outcrop_core::failure::{Class, Failure, Reason};
 
 use super::breaker::{Gate, Transition, Verdict};
-use super::quota::QuotaSpec;
 use super::target::{Inner, Target};
 use super::{Errand, HINT_MAX, LONE_PROBE_EVERY, Terms};
 use crate::concurrency::Outcome;
@@ -133,11 +132,6 @@ impl Trial {
             Some(unused) => inner.quota.give_back(spec, unused, now),
             None => inner.quota.take(spec, used - self.errand.tokens, now),
         }
-    }
-
-    /// The quota that it draws on.
-    pub fn quota(&self) -> Option<QuotaSpec> {
-        self.errand.quota
     }
 }
 
