@@ -5,6 +5,10 @@
 //! nobody up. An engine that failed is not trusted further: its connection is closed and opened anew
 //! before the next try.
 
+use std::fs::File;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Weak};
+
 use tokio::sync::{mpsc, oneshot};
 use tokio_util::task::TaskTracker;
 
@@ -50,6 +54,10 @@ pub enum EngineKind {
 pub(crate) struct Engine {
     pub(crate) kind: EngineKind,
     lanes: Lanes,
+    // Whether another process of this gateway uses the same file.
+    in_company: Arc<AtomicBool>,
+    // The writer's; gone when it has closed.
+    lock: Weak<File>,
 }
 
 /// Who works for it.
@@ -61,14 +69,43 @@ struct Lanes {
 }
 
 impl Engine {
-    /// Opens what is there, or makes it.
-    pub(crate) async fn open(location: &Location, tasks: &TaskTracker) -> Result<Self, StoreError> {
-        let (kind, lanes) = match location {
-            Location::Memory => (EngineKind::Memory, sqlite::open_memory()?),
-            Location::Sqlite(path) => (EngineKind::Sqlite, sqlite::open(path.clone()).await?),
-            Location::Postgres(address) => (EngineKind::Postgres, postgres::open(address, tasks).await?),
+    /// Opens what is there, or makes it. With the lock of a process that uses the file, it is opened
+    /// beside that one.
+    pub(crate) async fn open(
+        location: &Location,
+        tasks: &TaskTracker,
+        lock: Option<File>,
+    ) -> Result<Self, StoreError> {
+        let in_company = Arc::new(AtomicBool::new(lock.is_some()));
+        let (mut kind, mut held) = (EngineKind::Memory, Weak::new());
+        let lanes = match location {
+            Location::Memory => sqlite::open_memory()?,
+            Location::Sqlite(path) => {
+                let lock = Arc::new(lock.map_or_else(|| sqlite::lock(path), Ok)?);
+                (kind, held) = (EngineKind::Sqlite, Arc::downgrade(&lock));
+                sqlite::open(path.clone(), lock, Arc::clone(&in_company)).await?
+            }
+            Location::Postgres(address) => {
+                kind = EngineKind::Postgres;
+                postgres::open(address, tasks).await?
+            }
         };
-        Ok(Self { kind, lanes })
+        Ok(Self { kind, lanes, in_company, lock: held })
+    }
+
+    /// Whether other processes use the store.
+    pub(crate) fn is_shared(&self) -> bool {
+        self.kind == EngineKind::Postgres || self.in_company.load(Ordering::Acquire)
+    }
+
+    /// Another process of this gateway begins to use the file, or has ended.
+    pub(crate) fn in_company(&self, is: bool) {
+        self.in_company.store(is && self.kind == EngineKind::Sqlite, Ordering::Release);
+    }
+
+    /// What keeps further processes out, for the one that is let in; `None` where nothing does.
+    pub(crate) fn lock(&self) -> Option<File> {
+        self.lock.upgrade()?.try_clone().ok()
     }
 
     /// Carries work out. It is durable when this returns `Ok`; after an error it is not known whether

@@ -18,7 +18,7 @@ use tokio_util::task::TaskTracker;
 
 use crate::allocate::{Beat, Beginning, Begun};
 use crate::dispatch::{DispatchLog, Recovered};
-use crate::{Store, StoreError, machine};
+use crate::{EngineKind, Store, StoreError, machine};
 
 /// How often a replica is heard at least.
 pub const HEARTBEAT: Duration = Duration::from_secs(1);
@@ -94,20 +94,10 @@ impl Keeper {
         tasks: &TaskTracker,
     ) -> Result<Self, StoreError> {
         let before = machine::now();
-        let mut beat = beat(&recovered.replica, before);
-        let beginning = Beginning {
-            beat: beat.clone(),
-            settled: recovered.settled.into(),
-            complete: recovered.complete,
-            name: recovered.beginning,
-        };
-        let begun = store.begin(beginning).await?;
-        beat.epoch = begun.epoch;
-        let unusable = |e| StoreError::Unavailable(format!("the dispatch log cannot be written: {e}"));
-        log.begun().map_err(unusable)?;
+        let (beat, begun) = take_up(store, &log, recovered, before).await?;
         let clock = clock(&begun, machine::now());
         let ledger = Ledger::new(setup.budgets, clock, setup.concurrency_max);
-        ledger.valid_until(store.is_shared().then(|| before.mono.saturating_add(LEASES_VALID)));
+        ledger.valid_until(is_far(store).then(|| before.mono.saturating_add(LEASES_VALID)));
         let health = KeeperHealth { answered: 0, ok: true, since_ms: before.wall_ms, problem: None };
         let shared = Arc::new(Shared {
             ledger: Arc::new(ledger),
@@ -244,7 +234,7 @@ impl Shared {
         let now = machine::now();
         let durable = self.ledger.answered(answer, now);
         self.log.durable(&durable);
-        if self.store.is_shared() {
+        if is_far(&self.store) {
             // From before the report was sent, so that the store believes in it at least as long.
             self.ledger.valid_until(Some(sent.mono.saturating_add(LEASES_VALID)));
         }
@@ -304,6 +294,41 @@ impl Shared {
         // A replica that could not say goodbye counts for a few seconds more.
         drop(self.store.end(self.beat.clone()).await);
     }
+}
+
+/// Takes up what a dispatch log holds: what was sent is told to the store, and the log begins anew.
+async fn take_up(
+    store: &Store,
+    log: &DispatchLog,
+    recovered: Recovered,
+    now: Now,
+) -> Result<(Beat, Begun), StoreError> {
+    let mut beat = beat(&recovered.replica, now);
+    let beginning = Beginning {
+        beat: beat.clone(),
+        settled: recovered.settled.into(),
+        complete: recovered.complete,
+        name: recovered.beginning,
+    };
+    let begun = store.begin(beginning).await?;
+    beat.epoch = begun.epoch;
+    let unusable = |e| StoreError::Unavailable(format!("the dispatch log cannot be written: {e}"));
+    log.begun().map_err(unusable)?;
+    Ok((beat, begun))
+}
+
+/// Settles what a process has left that used `log` and has ended, and gives its leases back.
+pub(crate) async fn settle_for(
+    store: &Store,
+    (log, recovered): (DispatchLog, Recovered),
+) -> Result<(), StoreError> {
+    let (beat, _) = take_up(store, &log, recovered, machine::now()).await?;
+    store.end(beat).await
+}
+
+/// Whether the store may be out of reach while others use it: then leases are good for a moment only.
+fn is_far(store: &Store) -> bool {
+    store.kind() == EngineKind::Postgres
 }
 
 fn beat(replica: &Arc<str>, now: Now) -> Beat {

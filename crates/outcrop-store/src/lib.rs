@@ -23,6 +23,7 @@ pub mod keyed;
 pub mod keys;
 mod location;
 mod machine;
+mod neighbour;
 pub mod register;
 mod rows;
 mod schema;
@@ -36,6 +37,7 @@ pub use engine::EngineKind;
 pub use keeper::{Keeper, KeeperHealth};
 pub use keys::{Administrator, KeyDesk, KeyRecord, Pepper};
 pub use location::Location;
+pub use neighbour::Logs;
 pub use register::{Documents, Register};
 pub use store::Store;
 

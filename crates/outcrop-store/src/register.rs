@@ -12,7 +12,7 @@ use tokio_util::sync::{CancellationToken, DropGuard};
 use tokio_util::task::TaskTracker;
 
 pub use crate::documents::Documents;
-use crate::{Store, StoreError};
+use crate::{EngineKind, Store, StoreError};
 
 /// How often other replicas' changes are looked for.
 const LOOK_EVERY: Duration = Duration::from_millis(500);
@@ -39,7 +39,7 @@ impl Register {
         let documents = store.documents().await?;
         let view = watch::Sender::new(Arc::new(documents));
         let mut following = None;
-        if store.is_shared() {
+        if store.kind() != EngineKind::Memory {
             let ended = CancellationToken::new();
             tasks.spawn(follow(store.clone(), view.clone(), ended.clone()));
             following = Some(Arc::new(ended.drop_guard()));
@@ -97,16 +97,24 @@ fn show(view: &watch::Sender<Arc<Documents>>, documents: Documents) {
     });
 }
 
-/// Looks for what other replicas have changed. A store that cannot be reached is looked at again.
+/// Looks for what other replicas have changed, while there may be any. A store that cannot be reached is
+/// looked at again.
 async fn follow(store: Store, view: watch::Sender<Arc<Documents>>, ended: CancellationToken) {
     let mut ticks = interval(LOOK_EVERY);
     ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    let mut was_shared = false;
     loop {
         tokio::select! {
             () = ended.cancelled() => return,
             _ = ticks.tick() => {}
         }
+        // Once more after the other process has ended: it may have changed something at the last moment.
+        let is_shared = store.is_shared();
+        if !is_shared && !was_shared {
+            continue;
+        }
         let Ok(revision) = store.revision().await else { continue };
+        was_shared = is_shared;
         let shown = view.borrow().revision;
         if revision > shown
             && let Ok(documents) = store.documents().await

@@ -56,8 +56,7 @@ pub(crate) async fn lock(
     session: &Session<'_>,
     keys: impl Iterator<Item = &AccountKey>,
 ) -> Result<(), StoreError> {
-    // SQLite has one writer.
-    if !session.is_shared() {
+    if session.has_one_writer() {
         return Ok(());
     }
     let gates: BTreeSet<(&Arc<str>, &Arc<str>)> = keys.map(|key| (&key.budget, &key.scope)).collect();

@@ -11,6 +11,20 @@ pub(crate) fn migrate_sqlite(connection: &mut rusqlite::Connection) -> Result<()
     runner()?.run(connection).map(|_| ()).map_err(|e| refused(&e))
 }
 
+/// Whether a SQLite file is of this version; one that another process uses is not changed.
+pub(crate) fn check_sqlite(connection: &mut rusqlite::Connection) -> Result<(), StoreError> {
+    let runner = runner()?;
+    let applied = runner.get_applied_migrations(connection).map_err(|e| refused(&e))?;
+    if applied.len() == runner.get_migrations().len() {
+        return Ok(());
+    }
+    Err(StoreError::Refused(
+        "the gateway that runs keeps its tables as another version of Outcrop does; end it before this one \
+         starts"
+            .to_owned(),
+    ))
+}
+
 /// Brings a PostgreSQL database to this version.
 pub(crate) async fn migrate_postgres(client: &mut Client) -> Result<(), StoreError> {
     runner()?.run_async(client).await.map(|_| ()).map_err(|e| refused(&e))

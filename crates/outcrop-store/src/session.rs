@@ -105,11 +105,20 @@ fn unreadable(found: &Value, expected: &str) -> StoreError {
     StoreError::Unreadable(format!("expected {expected}, found {found:?}"))
 }
 
+/// Who uses a SQLite file.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Company {
+    /// This process has it to itself.
+    Alone,
+    /// Another process of this gateway as well, while the one takes over from the other.
+    Another,
+}
+
 /// A transaction under way.
 #[derive(Clone, Copy)]
 pub(crate) enum Session<'a> {
     // The mutex only makes it shareable between threads; it is never contended.
-    Sqlite(&'a Mutex<rusqlite::Connection>),
+    Sqlite(&'a Mutex<rusqlite::Connection>, Company),
     Postgres(&'a Link),
 }
 
@@ -122,7 +131,7 @@ impl Session<'_> {
     /// The rows of one statement for each set of parameters, one after the other.
     pub(crate) async fn query_each(&self, sql: &str, sets: Vec<Values>) -> Result<Vec<Row>, StoreError> {
         match self {
-            Self::Sqlite(connection) => sqlite::query_each(&connection.lock(), sql, &sets),
+            Self::Sqlite(connection, _) => sqlite::query_each(&connection.lock(), sql, &sets),
             Self::Postgres(link) => link.query_each(sql, &sets).await,
         }
     }
@@ -130,7 +139,7 @@ impl Session<'_> {
     /// Runs one statement for each set of parameters; how many rows that changed.
     pub(crate) async fn run_each(&self, sql: &str, sets: Vec<Values>) -> Result<u64, StoreError> {
         match self {
-            Self::Sqlite(connection) => sqlite::run_each(&connection.lock(), sql, &sets),
+            Self::Sqlite(connection, _) => sqlite::run_each(&connection.lock(), sql, &sets),
             Self::Postgres(link) => link.run_each(sql, &sets).await,
         }
     }
@@ -142,13 +151,21 @@ impl Session<'_> {
 
     /// Whether other processes use the same store at the same time.
     pub(crate) fn is_shared(&self) -> bool {
-        matches!(self, Self::Postgres(_))
+        match self {
+            Self::Sqlite(_, company) => *company == Company::Another,
+            Self::Postgres(_) => true,
+        }
+    }
+
+    /// Whether a transaction keeps all others from writing until it ends.
+    pub(crate) fn has_one_writer(&self) -> bool {
+        matches!(self, Self::Sqlite(..))
     }
 
     /// The clock that all replicas share; `wall_ms` where there is one process only.
     pub(crate) async fn shared_ms(&self, wall_ms: i64) -> Result<i64, StoreError> {
         match self {
-            Self::Sqlite(_) => Ok(wall_ms),
+            Self::Sqlite(..) => Ok(wall_ms),
             Self::Postgres(_) => {
                 let sql = "SELECT CAST(EXTRACT(EPOCH FROM clock_timestamp()) * 1000 AS BIGINT)";
                 let mut rows = self.query(sql, Values::new()).await?;

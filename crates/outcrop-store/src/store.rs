@@ -3,6 +3,7 @@
 //! What operators ask is here; the request path's side is the `Keeper`, the shared documents are the
 //! `Register`.
 
+use std::fs::File;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -52,7 +53,16 @@ impl Store {
     /// Opens the store at a location, or makes it. What runs in the background runs on `tasks` and ends
     /// with the last handle, or with `close`.
     pub async fn open(location: &Location, tasks: &TaskTracker) -> Result<Self, StoreError> {
-        let engine = Engine::open(location, tasks).await?;
+        Self::open_beside(location, tasks, None).await
+    }
+
+    /// Opens a store that a process of this gateway uses and hands over: `lock` is that one's `lock`.
+    pub async fn open_beside(
+        location: &Location,
+        tasks: &TaskTracker,
+        lock: Option<File>,
+    ) -> Result<Self, StoreError> {
+        let engine = Engine::open(location, tasks, lock).await?;
         let fresh = hexadecimal(&random());
         let secret = expect!(engine.carry_out(Work::Secret { fresh }).await?, Secret)?;
         let secret = Arc::new(hmac::Key::new(hmac::HMAC_SHA256, secret.as_bytes()));
@@ -67,7 +77,18 @@ impl Store {
 
     /// Whether several replicas share it.
     pub fn is_shared(&self) -> bool {
-        self.engine.kind == EngineKind::Postgres
+        self.engine.is_shared()
+    }
+
+    /// Another process of this gateway begins to use the same file, or has ended.
+    pub fn in_company(&self, is: bool) {
+        self.engine.in_company(is);
+    }
+
+    /// What keeps other processes out of the file. Whoever is given it may open the store beside this
+    /// process, and keeps the others out when this one has ended. `None` where nothing keeps anybody out.
+    pub fn lock(&self) -> Option<File> {
+        self.engine.lock()
     }
 
     /// Closes it: nothing can be asked of it afterwards, by no handle.
