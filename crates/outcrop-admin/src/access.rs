@@ -25,6 +25,8 @@ pub enum Need {
     Nothing,
     /// Those who may act in this role.
     As(Role),
+    /// Those at the operator's socket, and nobody over the network.
+    TheSocket,
 }
 
 /// A route: method, path with `{}` for one segment, and whom it answers.
@@ -62,6 +64,7 @@ pub const ROUTES: &[Route] = &[
     (Method::GET, "/admin/v1/spend", Need::As(Role::Viewer)),
     (Method::GET, "/admin/v1/alerts", Need::As(Role::Viewer)),
     (Method::POST, "/admin/v1/reconcile", Need::As(Role::Operator)),
+    (Method::POST, "/admin/v1/takeover", Need::TheSocket),
     (Method::POST, "/admin/v1/clock/confirm", Need::As(Role::Operator)),
 ];
 
@@ -87,9 +90,15 @@ pub(crate) async fn check(State(view): State<Arc<dyn View>>, mut request: Reques
         (Need::Nothing, _) => {
             Ok(Administrator { role: Role::Viewer, ..Administrator::of_the_machine("anybody") })
         }
-        (Need::As(_), Some(Door::Operator)) => Ok(Administrator::of_the_machine("operator")),
+        (Need::As(_) | Need::TheSocket, Some(Door::Operator)) => {
+            Ok(Administrator::of_the_machine("operator"))
+        }
         (Need::As(_), Some(Door::Network)) if !view.asks_for_keys() => {
             Ok(Administrator::of_the_machine("anonymous"))
+        }
+        (Need::TheSocket, Some(Door::Network) | None) => {
+            let text = "This is asked at the operator's socket only.";
+            Err(Box::new(refuse(StatusCode::FORBIDDEN, text)))
         }
         (Need::As(role), Some(Door::Network) | None) => known(&*view, &request, role),
     };

@@ -16,6 +16,7 @@ mod refusal;
 mod routes;
 pub mod steering;
 pub mod stops;
+pub mod takeover;
 pub mod view;
 
 pub use budgets::budgets;
@@ -26,4 +27,5 @@ pub use local::Door;
 pub use routes::router;
 pub use steering::steering;
 pub use stops::stops;
+pub use takeover::takeover;
 pub use view::{LoadView, PathView, PriorityLoad, Readiness, TargetView, View};

@@ -46,6 +46,7 @@ const INDEX: &str = "Outcrop admin\n\n\
     /admin/v1/alerts                thresholds that were crossed, budgets that burn too fast\n\
     /admin/v1/reconcile             POST evidence for what is in suspense\n\
     /admin/v1/clock/confirm         POST: the wall clock is right although it has run ahead\n\
+    /admin/v1/takeover              POST hands the sockets over, at the operator's socket only\n\
     /admin/v1/stop                  emergency stops: GET lists, POST stops\n\
     /admin/v1/resume                POST resumes\n";
 

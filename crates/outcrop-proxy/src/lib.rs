@@ -54,7 +54,7 @@ pub use authenticate::{Auth, Caller, Holder, KeyTable, Keyring, StoredKeys};
 pub use explain::{Described, Explained, explain};
 pub use gate::Gate;
 pub use gateway::{Gateway, Limits, Parts, Snapshot, StreamLimits};
-pub use listen::{ListenLimits, serve};
+pub use listen::{Ending, ListenLimits, serve};
 pub use metrics::Metrics;
 pub use slots::{MemoryReading, SlotLimits, Slots};
 pub use throughput::Floor;

@@ -10,7 +10,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use futures_util::FutureExt;
-use http::{Request, Response, StatusCode};
+use http::header::CONNECTION;
+use http::{HeaderValue, Request, Response, StatusCode, Version};
 use hyper::body::Incoming;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
@@ -63,17 +64,29 @@ impl Default for ListenLimits {
     }
 }
 
+/// When a listener ends.
+#[derive(Debug, Clone)]
+pub struct Ending {
+    /// No further connection is taken, and what runs is finished.
+    pub drain: CancellationToken,
+    /// Another process takes the connections: callers are sent there, and none is cut off.
+    pub handed: CancellationToken,
+}
+
+/// How long a connection without a request is kept after another process has taken over. Its caller may be
+/// writing one at this moment; the answer tells to use no further.
+const LINGER: Duration = Duration::from_secs(5);
 /// Pause after an error of `accept` (out of descriptors, usually), so that the loop does not spin.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
 
-/// Serves the data listener until `drain` is cancelled, then finishes what runs, at most
+/// Serves the data listener until it is to drain, then finishes what runs, at most
 /// `drain_max` long. Returns whether everything finished.
 pub async fn serve(
     gateway: Arc<Gateway>,
     listener: TcpListener,
     tls: Option<TlsAcceptor>,
     limits: ListenLimits,
-    drain: CancellationToken,
+    ending: Ending,
 ) -> bool {
     let endpoint = Arc::new(Endpoint::default());
     let door = Arc::new(Door {
@@ -81,13 +94,13 @@ pub async fn serve(
         endpoint: Arc::clone(&endpoint),
         tls,
         limits,
-        drain: drain.clone(),
+        ending: ending.clone(),
     });
     let places = Arc::new(Semaphore::new(limits.connections_max));
     loop {
         let place = Arc::clone(&places).acquire_owned();
         let accepted = tokio::select! {
-            () = drain.cancelled() => break,
+            () = ending.drain.cancelled() => break,
             accepted = async { (place.await, listener.accept().await) } => accepted,
         };
         match accepted {
@@ -118,7 +131,7 @@ struct Door {
     endpoint: Arc<Endpoint>,
     tls: Option<TlsAcceptor>,
     limits: ListenLimits,
-    drain: CancellationToken,
+    ending: Ending,
 }
 
 impl Door {
@@ -143,17 +156,25 @@ impl Door {
         };
         let io = Patience::new(io, Arc::clone(&progress), limits);
         let (gateway, endpoint) = (Arc::clone(&self.gateway), Arc::clone(&self.endpoint));
-        let service = service_fn(move |request| {
+        let handed = self.ending.handed.clone();
+        let service = service_fn(move |request: Request<Incoming>| {
             let busy = progress.begin();
-            guarded(answer(Arc::clone(&gateway), Arc::clone(&endpoint), request), busy)
+            let is_last = handed.is_cancelled() && request.version() <= Version::HTTP_11;
+            guarded(answer(Arc::clone(&gateway), Arc::clone(&endpoint), request), busy, is_last)
         });
         let builder = self.builder();
         let connection = builder.serve_connection(TokioIo::new(io), service);
         tokio::pin!(connection);
         tokio::select! {
             _ = connection.as_mut() => return,
-            () = self.drain.cancelled() => connection.as_mut().graceful_shutdown(),
+            () = self.ending.drain.cancelled() => {}
         }
+        if self.ending.handed.is_cancelled()
+            && tokio::time::timeout(LINGER, connection.as_mut()).await.is_ok()
+        {
+            return;
+        }
+        connection.as_mut().graceful_shutdown();
         // How a connection ends is its peer's business; what it carried is settled elsewhere.
         let _ = connection.await;
     }
@@ -190,17 +211,22 @@ async fn answer(
     }
 }
 
-/// A panic in one exchange answers that exchange with 500 and touches no other on its connection.
+/// A panic in one exchange answers that exchange with 500 and touches no other on its connection. The last
+/// one of a connection says so.
 async fn guarded(
     exchange: impl Future<Output = Response<Body>>,
     busy: Busy,
+    is_last: bool,
 ) -> Result<Response<Body>, Infallible> {
     let answered = AssertUnwindSafe(exchange).catch_unwind().await;
-    let response = answered.unwrap_or_else(|_| {
+    let mut response = answered.unwrap_or_else(|_| {
         tracing::error!("an exchange panicked");
         let mut response = Response::new(Body::whole(bytes::Bytes::new()));
         *response.status_mut() = StatusCode::INTERNAL_SERVER_ERROR;
         response
     });
+    if is_last {
+        response.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
+    }
     Ok(response.map(|body| body.keeping(busy)))
 }

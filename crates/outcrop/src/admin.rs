@@ -12,15 +12,17 @@ use axum::Router;
 use outcrop_admin::{Door, View, router, serve_until};
 use tokio_util::sync::CancellationToken;
 
-pub(crate) use self::socket::{Socket, SocketError};
+pub(crate) use self::socket::{Name, Socket, SocketError};
 
 /// The sockets of the admin listener.
 pub(crate) struct Sockets {
     pub(crate) network: TcpListener,
     pub(crate) operator: Option<Socket>,
+    /// Cancelled when another process answers on them.
+    pub(crate) handed: CancellationToken,
 }
 
-/// Serves the sockets on a thread of its own until `stop` is cancelled, and does `work` there.
+/// Serves the sockets on a thread of its own until `stop` is cancelled or they are handed over, and does `work` there.
 pub(crate) fn start(
     sockets: Sockets,
     view: Arc<dyn View>,
@@ -33,12 +35,21 @@ pub(crate) fn start(
         runtime.block_on(async move {
             let network = tokio::net::TcpListener::from_std(sockets.network)?;
             let routes = router(Arc::clone(&view), more.clone(), Door::Network);
-            let network = serve_until(network, routes, stop.clone().cancelled_owned());
+            let closing = || {
+                let (stop, handed) = (stop.clone(), sockets.handed.clone());
+                async move {
+                    tokio::select! {
+                        () = stop.cancelled() => {}
+                        () = handed.cancelled() => {}
+                    }
+                }
+            };
+            let network = serve_until(network, routes, closing());
             let routes = router(view, more, Door::Operator);
-            let stopped = stop.clone().cancelled_owned();
+            let closed = closing();
             let operator = async {
                 let Some(socket) = &sockets.operator else { return Ok(()) };
-                serve_until(socket.listener()?, routes, stopped).await
+                serve_until(socket.listener()?, routes, closed).await
             };
             // Of two listeners the one that fails must not take the other along.
             let (network, operator, _) =

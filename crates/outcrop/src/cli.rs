@@ -33,7 +33,7 @@ enum Command {
     /// See it work: simulated upstreams, the gateway and a scripted story on loopback.
     Demo(demo::Options),
     /// Serve the gateway.
-    Serve(File),
+    Serve(serve::Options),
     /// Check a configuration and show what is in force.
     Check(Check),
     /// Run the simulated upstreams alone.
@@ -100,7 +100,7 @@ pub fn run() -> ExitCode {
     };
     match cli.command {
         Command::Demo(options) => demo::run(&options),
-        Command::Serve(file) => with_config(&file, |checked| serve::run(&checked, &file.config)),
+        Command::Serve(options) => with_config(&options.file, |checked| serve::run(&checked, &options)),
         Command::Check(options) if options.schema => check::schema(),
         Command::Check(options) if options.prices => {
             with_config(&options.file, |checked| check::prices::run(&checked, options.json))

@@ -42,6 +42,7 @@ mod stopping;
 pub mod serve;
 pub mod snapshot;
 mod store;
+mod takeover;
 mod target;
 mod tls;
 mod view;

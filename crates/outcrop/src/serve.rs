@@ -11,7 +11,7 @@ use std::time::Duration;
 use nix::sys::resource::{Resource, getrlimit, setrlimit};
 use outcrop_admin::Keys;
 use outcrop_proxy::slots::watch_delay;
-use outcrop_proxy::{Gateway, ListenLimits, Metrics, Parts};
+use outcrop_proxy::{Ending, Gateway, ListenLimits, Metrics, Parts};
 use outcrop_store::keys::DeskError;
 use outcrop_store::{Keeper, Store};
 use prometheus_client::registry::Registry;
@@ -22,31 +22,38 @@ use tokio_rustls::TlsAcceptor;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
-use crate::admin::{Socket, SocketError, Sockets};
+use crate::admin::{Name, Socket, SocketError, Sockets};
 use crate::authority::Authority;
 use crate::budgeting::limits::Limits;
 use crate::budgeting::{Desk, watch};
-use crate::cli::{EX_UNAVAILABLE, refuse};
+use crate::cli::{EX_UNAVAILABLE, File, refuse};
 use crate::clock::wall;
 use crate::config::Checked;
 use crate::optimizing::Optimizing;
 use crate::overlay::Overlay;
 use crate::steering::Helm;
-use crate::store::Kept;
+use crate::store::{Former, Kept};
+use crate::takeover::{Inherited, Line, Successor, TakeoverError};
 use crate::view::GatewayView;
-use crate::{admin, config, export, logging, memory, reload, snapshot, stopping, store, tls};
+use crate::{admin, config, export, logging, memory, reload, snapshot, stopping, store, takeover, tls};
 
 /// Why a gateway does not start.
 #[derive(Debug, thiserror::Error)]
 pub enum StartError {
     /// A socket cannot be had.
-    #[error("cannot listen on {address}: {error}; is another process there? (`listen` in the file)")]
+    #[error(
+        "cannot listen on {address}: {error}; is another process there? (`listen` in the file; `outcrop serve \
+         --takeover` takes the place of a gateway that runs)"
+    )]
     Bind {
         /// Which.
         address: SocketAddr,
         /// Why.
         error: io::Error,
     },
+    /// The place of a gateway that runs cannot be taken.
+    #[error(transparent)]
+    Takeover(#[from] TakeoverError),
     /// The operator's socket cannot be had.
     #[error(transparent)]
     Socket(#[from] SocketError),
@@ -67,19 +74,35 @@ pub enum StartError {
     System(#[from] io::Error),
 }
 
+/// The command line.
+#[derive(Debug, clap::Args)]
+pub struct Options {
+    #[command(flatten)]
+    pub(crate) file: File,
+    /// Take the place of the gateway that runs with this file, if one does: its sockets pass to this process
+    /// without a gap, and it finishes what it has begun.
+    #[arg(long)]
+    takeover: bool,
+}
+
 /// `outcrop serve`.
-pub fn run(checked: &Checked, file: &Path) -> ExitCode {
+pub fn run(checked: &Checked, options: &Options) -> ExitCode {
+    let file = &*options.file.config;
     let _log = logging::start();
     raise_open_files(checked.slots.max);
     let runtime = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
         Ok(runtime) => runtime,
         Err(error) => return refuse(&error, EX_UNAVAILABLE),
     };
+    let former = match former(checked, options) {
+        Ok(former) => former,
+        Err(error) => return refuse(&error, EX_UNAVAILABLE),
+    };
     runtime.block_on(async {
         // Before the first socket: a signal that comes early drains as a late one does.
         let started = Ends::listen().map_err(StartError::from);
         let (ends, running) = match started {
-            Ok(ends) => match Running::start(checked, Some(file.to_owned())).await {
+            Ok(ends) => match Running::start_after(checked, Some(file.to_owned()), former).await {
                 Ok(running) => (ends, running),
                 Err(error) => return refuse(&error, EX_UNAVAILABLE),
             },
@@ -93,10 +116,27 @@ pub fn run(checked: &Checked, file: &Path) -> ExitCode {
         }
         tracing::info!(data = %running.data, admin = %running.admin, "serving");
         // Not inside the macro: a field is only evaluated when its line is logged.
-        let signal = ends.wait().await;
-        tracing::info!(signal, "draining");
+        let why = tokio::select! {
+            signal = ends.wait() => signal,
+            () = running.handed() => "another process has taken over",
+        };
+        tracing::info!(why, "draining");
         if running.stop().await { ExitCode::SUCCESS } else { ExitCode::FAILURE }
     })
+}
+
+/// What the gateway that runs gives, if it is to be taken over and there is one.
+fn former(checked: &Checked, options: &Options) -> Result<Option<Inherited>, StartError> {
+    if !options.takeover {
+        return Ok(None);
+    }
+    let operator = config::operator_socket(&options.file.config, checked.listen.operator.as_deref());
+    let inherited = takeover::ask(&operator)?;
+    match &inherited {
+        Some(inherited) => inherited.check(checked.listen.data, checked.listen.admin)?,
+        None => tracing::info!("no gateway runs that could be taken over"),
+    }
+    Ok(inherited)
 }
 
 /// Raises the number of files the process may open to the most that the system grants: a stream needs two
@@ -154,6 +194,7 @@ pub struct Running {
     drain: CancellationToken,
     end_export: CancellationToken,
     stop_admin: CancellationToken,
+    successor: Successor,
     serving: JoinHandle<bool>,
     admin_thread: std::thread::JoinHandle<io::Result<()>>,
 }
@@ -161,22 +202,31 @@ pub struct Running {
 impl Running {
     /// Binds the sockets, builds the parts and serves. Without a file there is no reload.
     pub async fn start(checked: &Checked, file: Option<PathBuf>) -> Result<Self, StartError> {
-        let data = bind(checked.listen.data)?;
-        let admin = bind(checked.listen.admin)?;
-        let operator = operator_socket(checked.listen.operator.as_deref(), file.as_deref())?;
+        Self::start_after(checked, file, None).await
+    }
+
+    /// The same, in the place of the process before if there is one.
+    async fn start_after(
+        checked: &Checked,
+        file: Option<PathBuf>,
+        inherited: Option<Inherited>,
+    ) -> Result<Self, StartError> {
+        let Place { data, admin, operator, former } = Place::take(checked, file.as_deref(), inherited)?;
+        let (lock, arrival) = former.unzip();
         let acceptor = match &checked.listen.tls {
             Some(files) => Some(tls::acceptor(files).map_err(StartError::Tls)?),
             None => None,
         };
         let background = TaskTracker::new();
-        let Kept { store, register, keeper } = store::open(checked, &background).await?;
+        let Kept { store, register, keeper, logs } = store::open(checked, &background, lock).await?;
+        let successor = Successor::new((&data, &admin), store.clone(), logs, background.clone())?;
         let authority =
             Authority::establish(checked, register).map_err(|error| StartError::Keys(error.to_string()))?;
         let (gateway, registry) = gateway(checked, &authority, keeper, background.clone())?;
         let (drain, stop_admin) = (CancellationToken::new(), CancellationToken::new());
         let (data_address, admin_address) = (data.local_addr()?, admin.local_addr()?);
         let view = Arc::new(GatewayView { gateway: Arc::clone(&gateway), registry, drain: drain.clone() });
-        let sockets = Sockets { network: admin, operator };
+        let sockets = Sockets { network: admin, operator, handed: successor.handed.clone() };
         let base = file.as_deref().unwrap_or(Path::new(""));
         let (stopper, stopping) = stopping::start(&checked.stop, base, &gateway, authority.register());
         let limits = limits(checked, &gateway, &authority);
@@ -194,6 +244,7 @@ impl Running {
         let more = more(&authority).merge(outcrop_admin::stops(stopper)).merge(budgets);
         let more = more.merge(outcrop_admin::steering(Arc::new(helm)));
         let more = more.merge(outcrop_admin::keyed(store.clone()));
+        let more = more.merge(outcrop_admin::takeover(Arc::new(successor.clone())));
         let admin_thread = admin::start(sockets, view, more, stopping, stop_admin.clone())?;
         gateway.background.spawn(authority.clone().follow(drain.clone()));
         gateway.background.spawn(limits.clone().follow(drain.clone()));
@@ -211,8 +262,12 @@ impl Running {
             let parts = reload::Parts { gateway, authority, limits, overlay };
             background.spawn(reload::watch(parts, file, drain.clone()));
         }
-        let door = Door { acceptor, limits: checked.listen.limits, drain: drain.clone() };
+        let ending = Ending { drain: drain.clone(), handed: successor.handed.clone() };
+        let door = Door { acceptor, limits: checked.listen.limits, ending };
         let serving = door.open(data, &gateway)?;
+        if let Some(arrival) = arrival {
+            arrival.complete();
+        }
         Ok(Self {
             data: data_address,
             admin: admin_address,
@@ -223,6 +278,7 @@ impl Running {
             drain,
             end_export,
             stop_admin,
+            successor,
             serving,
             admin_thread,
         })
@@ -245,8 +301,15 @@ impl Running {
         self.optimizing.turn(now_ms);
     }
 
+    /// Ends when another process has taken over.
+    async fn handed(&self) {
+        self.successor.handed.cancelled().await;
+    }
+
     /// Finishes what runs and ends. Returns whether everything finished in time.
     pub async fn stop(self) -> bool {
+        // The listeners close with the last that holds them.
+        self.successor.close();
         self.drain.cancel();
         let finished = self.serving.await.unwrap_or(false);
         self.gateway.snapshot().upstreams.close().await;
@@ -265,6 +328,52 @@ impl Running {
             tracing::error!("the admin listener had failed");
         }
         finished
+    }
+}
+
+/// The sockets of a process, its own or those of the process before.
+struct Place {
+    data: TcpListener,
+    admin: TcpListener,
+    operator: Option<Socket>,
+    former: Option<(Former, Arrival)>,
+}
+
+impl Place {
+    fn take(
+        checked: &Checked,
+        file: Option<&Path>,
+        inherited: Option<Inherited>,
+    ) -> Result<Self, StartError> {
+        let named = checked.listen.operator.as_deref();
+        let Some(inherited) = inherited else {
+            let (data, admin) = (bind(checked.listen.data)?, bind(checked.listen.admin)?);
+            return Ok(Self { data, admin, operator: operator_socket(named, file)?, former: None });
+        };
+        let path = config::operator_socket(file.unwrap_or(Path::new("")), named);
+        let mut beside = path.clone().into_os_string();
+        beside.push(format!(".{}", std::process::id()));
+        let operator = Socket::bind(Path::new(&beside))?;
+        let (data, admin, lock, line) = inherited.split();
+        let arrival = Arrival { line, name: operator.name(), path };
+        Ok(Self { data, admin, operator: Some(operator), former: Some((Former { lock }, arrival)) })
+    }
+}
+
+/// What is left to do when a process serves in the place of another.
+struct Arrival {
+    line: Line,
+    name: Arc<Name>,
+    path: PathBuf,
+}
+
+impl Arrival {
+    /// Takes the operator's socket over, and tells the process before.
+    fn complete(self) {
+        if let Err(error) = self.name.replace(&self.path) {
+            tracing::error!(%error, "the operator's socket could not be taken over");
+        }
+        self.line.serving();
     }
 }
 
@@ -316,7 +425,7 @@ fn gateway(
 struct Door {
     acceptor: Option<TlsAcceptor>,
     limits: ListenLimits,
-    drain: CancellationToken,
+    ending: Ending,
 }
 
 impl Door {
@@ -324,7 +433,7 @@ impl Door {
     fn open(self, listener: TcpListener, gateway: &Arc<Gateway>) -> io::Result<JoinHandle<bool>> {
         let listener = tokio::net::TcpListener::from_std(listener)?;
         let gateway = Arc::clone(gateway);
-        Ok(tokio::spawn(outcrop_proxy::serve(gateway, listener, self.acceptor, self.limits, self.drain)))
+        Ok(tokio::spawn(outcrop_proxy::serve(gateway, listener, self.acceptor, self.limits, self.ending)))
     }
 }
 

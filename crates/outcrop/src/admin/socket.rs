@@ -8,6 +8,9 @@ use std::io;
 use std::os::unix::fs::{FileTypeExt, MetadataExt, PermissionsExt};
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use parking_lot::Mutex;
 
 /// Connections that may wait in the kernel's queue.
 const BACKLOG: i32 = 64;
@@ -34,11 +37,17 @@ pub enum SocketError {
     },
 }
 
-/// The socket; dropping it removes its file.
+/// The socket; its file goes with it and its name.
 #[derive(Debug)]
 pub(crate) struct Socket {
     listener: UnixListener,
-    path: PathBuf,
+    name: Arc<Name>,
+}
+
+/// The name of a socket; it goes with the last that holds it.
+#[derive(Debug)]
+pub(crate) struct Name {
+    path: Mutex<PathBuf>,
     // Device and inode: a file that somebody else put there later stays.
     identity: (u64, u64),
 }
@@ -63,12 +72,19 @@ impl Socket {
         // Nobody is let in before `listen`.
         fs::set_permissions(path, Permissions::from_mode(0o600))?;
         socket.listen(BACKLOG)?;
-        let identity = identity(path)?;
-        Ok(Self {
-            listener: UnixListener::from(std::os::fd::OwnedFd::from(socket)),
-            path: path.to_owned(),
-            identity,
-        })
+        let name = Name { path: Mutex::new(path.to_owned()), identity: identity(path)? };
+        let listener = UnixListener::from(std::os::fd::OwnedFd::from(socket));
+        Ok(Self { listener, name: Arc::new(name) })
+    }
+
+    /// Its name.
+    pub(crate) fn name(&self) -> Arc<Name> {
+        Arc::clone(&self.name)
+    }
+
+    /// A connection that has been made already.
+    pub(crate) fn accept(&self) -> io::Result<UnixStream> {
+        self.listener.accept().map(|(stream, _)| stream)
     }
 
     /// The listener, for the runtime that this is called in.
@@ -77,11 +93,22 @@ impl Socket {
     }
 }
 
-impl Drop for Socket {
+impl Name {
+    /// Takes the place of the socket of that name, whose process is about to end.
+    pub(crate) fn replace(&self, path: &Path) -> io::Result<()> {
+        let mut own = self.path.lock();
+        fs::rename(&*own, path)?;
+        path.clone_into(&mut own);
+        Ok(())
+    }
+}
+
+impl Drop for Name {
     fn drop(&mut self) {
-        if identity(&self.path).is_ok_and(|there| there == self.identity) {
+        let path = self.path.get_mut();
+        if identity(path).is_ok_and(|there| there == self.identity) {
             // Whatever stays is replaced at the next start.
-            let _ = fs::remove_file(&self.path);
+            let _ = fs::remove_file(path);
         }
     }
 }
@@ -125,6 +152,19 @@ mod tests {
         assert!(matches!(Socket::bind(&path), Err(SocketError::Taken(_))));
         drop(socket);
         assert!(!path.exists(), "it goes with its process");
+    }
+
+    #[test]
+    fn a_successors_socket_takes_the_place_and_outlives_the_former() {
+        let folder = tempfile::tempdir().unwrap();
+        let (path, beside) = (folder.path().join("outcrop.sock"), folder.path().join("outcrop.sock.1"));
+        let former = Socket::bind(&path).unwrap();
+        let next = Socket::bind(&beside).unwrap();
+        next.name().replace(&path).unwrap();
+        drop(former);
+        assert!(UnixStream::connect(&path).is_ok() && next.accept().is_ok() && !beside.exists());
+        drop(next);
+        assert!(!path.exists());
     }
 
     #[test]

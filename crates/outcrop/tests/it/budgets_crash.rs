@@ -16,3 +16,4 @@ mod process;
 mod replicas;
 mod restarts;
 mod stands;
+mod takeover;

@@ -26,9 +26,26 @@ pub(super) struct Process {
 impl Process {
     /// Starts it and waits until it serves.
     pub(super) async fn start(file: &Path, variables: &[(&str, &Path)]) -> Self {
+        let mut command = Self::command(file);
+        command.envs(variables.iter().copied());
+        Self::begin(command).await
+    }
+
+    /// Starts it in the place of the one that runs, and waits until it serves.
+    pub(super) async fn take_over(file: &Path) -> Self {
+        let mut command = Self::command(file);
+        command.arg("--takeover");
+        Self::begin(command).await
+    }
+
+    /// What starts it.
+    pub(super) fn command(file: &Path) -> Command {
         let mut command = Command::new(env!("CARGO_BIN_EXE_outcrop"));
         command.arg("serve").arg("--config").arg(file).envs(crate::command_line::LAB_VARIABLES);
-        command.envs(variables.iter().copied());
+        command
+    }
+
+    async fn begin(mut command: Command) -> Self {
         let mut child = command.stderr(Stdio::piped()).kill_on_drop(true).spawn().unwrap();
         let mut lines = BufReader::new(child.stderr.take().unwrap()).lines();
         let mut said = Vec::new();
@@ -58,6 +75,11 @@ impl Process {
     /// SIGTERM, and the code it ends with.
     pub(super) async fn terminate(mut self) -> Option<i32> {
         self.signal("TERM");
+        within("the end of the process", self.child.wait()).await.unwrap().code()
+    }
+
+    /// Waits for its end; the code it ends with.
+    pub(super) async fn ended(mut self) -> Option<i32> {
         within("the end of the process", self.child.wait()).await.unwrap().code()
     }
 
