@@ -153,6 +153,51 @@ async fn without_the_database_nothing_is_spent_and_with_it_all_goes_on() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_flag_turned_at_one_is_obeyed_at_the_other_and_outlives_both() {
+    let pair = Pair::open(1_000).await;
+    let [first, second] = pair.start().await;
+    let headers = [("content-type", "application/json")];
+    let turn = async |on: Value| {
+        let order = json!({"flag": "model:on-fra", "on": on}).to_string();
+        let answer = client::send(first.admin, Method::POST, "/admin/v1/flags", &headers, order);
+        let answer = within("the order", answer).await.unwrap();
+        assert_eq!(answer.status, 200, "{answer:?}");
+    };
+    // The 0th request is for `on-fra`.
+    let becomes = async |gateway: &Process, code: &str| {
+        eventually("it is obeyed", async || (ask(gateway.data, 0, &[]).await == code).then_some(())).await;
+    };
+    becomes(&second, "").await;
+    turn(json!(false)).await;
+    let turned = std::time::Instant::now();
+    assert_eq!(ask(first.data, 0, &[]).await, "disabled", "at once where it was turned");
+    becomes(&second, "disabled").await;
+    eprintln!("a flag was obeyed by the other replica after {:?}", turned.elapsed());
+    // Both know who turned it, when, and what it was.
+    for gateway in [&first, &second] {
+        let flags = gateway.admin("/admin/v1/flags").await.json();
+        let row = flags.as_array().unwrap().iter().find(|row| row["flag"] == "model:on-fra").unwrap().clone();
+        assert_eq!((&row["set"]["by"], &row["set"]["was"]), (&json!("anonymous"), &json!(true)), "{row}");
+        assert!(
+            row["set"]["at_ms"].as_i64().is_some_and(|at| at > 0) || row["set"]["at"].is_string(),
+            "{row}"
+        );
+    }
+    for gateway in [first, second] {
+        assert_eq!(gateway.terminate().await, Some(0));
+    }
+    let [first, second] = pair.start().await;
+    for gateway in [&first, &second] {
+        assert_eq!(ask(gateway.data, 0, &[]).await, "disabled", "it outlives the processes");
+    }
+    let order = json!({"flag": "model:on-fra", "on": null}).to_string();
+    let back = client::send(second.admin, Method::POST, "/admin/v1/flags", &headers, order);
+    assert_eq!(within("the order", back).await.unwrap().status, 200);
+    becomes(&first, "").await;
+    pair.end([first, second]).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_stop_and_a_revocation_on_one_are_in_force_on_the_other() {
     let hash = to_hex(&Pepper::new(PEPPER.as_bytes()).hash(BOSS));
     let more = format!("[[key]]\nname = \"boss\"\nhash = \"oc_00d1:{hash}\"\nrole = \"admin\"\n");
