@@ -40,6 +40,9 @@ const NAME_CHARS_MAX: usize = 128;
 /// Longest wait for one server's list; a slow server is missing from the list, not holding it up.
 const LIST_TIME_MAX: Duration = Duration::from_secs(5);
 
+/// Longest wait for the end of a call that runs under the same key.
+const KEY_WAIT_MAX: Duration = Duration::from_secs(30);
+
 /// Who wants a federated tool, and where it may run.
 #[derive(Clone, Copy)]
 pub(super) struct Wish<'a> {
@@ -119,7 +122,9 @@ async fn by_effect(
         return run(wish, server, (name, call), None).await;
     };
     let store = wish.gateway.keeper.store();
-    match Running::begin(store, &wish.gateway.connections, (&wish.caller.name, key), (name, &call)).await? {
+    let by = Instant::now() + wish.wishes.deadline.unwrap_or(KEY_WAIT_MAX).min(KEY_WAIT_MAX);
+    let begun = keyed::Begin { store, tasks: &wish.gateway.connections, caller: &wish.caller.name, key };
+    match begun.wait((name, &call), by).await? {
         Kept::Result(result) => Ok(*result),
         Kept::Nothing(running) => run(wish, server, (name, call), Some(running)).await,
     }

@@ -17,7 +17,7 @@ use outcrop_upstream::mcp::ToolCall;
 use rmcp::model::CallToolResult;
 use serde_json::Value;
 use tokio::runtime::Handle;
-use tokio::time::{sleep, timeout};
+use tokio::time::{Instant, sleep, timeout};
 use tokio_util::task::TaskTracker;
 
 use super::CALL_TIME_MAX;
@@ -29,6 +29,8 @@ const STORE_MAX: Duration = Duration::from_secs(5);
 /// Tries of writing an end down, and the pause between two.
 const END_TRIES: usize = 5;
 const END_PAUSE: Duration = Duration::from_millis(200);
+/// Pause before the end of a call that runs is looked for again: at first, and at most.
+const RUNNING_PAUSES: (Duration, Duration) = (Duration::from_millis(50), Duration::from_secs(1));
 /// When to come again for a call that runs.
 const RUNNING_RETRY: Duration = Duration::from_secs(1);
 
@@ -49,35 +51,57 @@ pub(super) struct Running {
     sent: Arc<AtomicBool>,
 }
 
-impl Running {
-    /// Takes the caller's key for a call, or says what is known under it. `tasks` end what callers leave.
-    pub(super) async fn begin(
-        store: &Store,
-        tasks: &TaskTracker,
-        (caller, key): (&Arc<str>, Arc<str>),
-        (name, call): (&str, &ToolCall<'_>),
-    ) -> Result<Kept, Failure> {
-        let fingerprint = fingerprint(name, call);
+/// A key that is to be taken.
+pub(super) struct Begin<'a> {
+    pub(super) store: &'a Store,
+    /// Ends what callers leave.
+    pub(super) tasks: &'a TaskTracker,
+    /// Whose key it is.
+    pub(super) caller: &'a Arc<str>,
+    pub(super) key: Arc<str>,
+}
+
+impl Begin<'_> {
+    /// Takes the key for a call, or says what is known under it. While the same call runs under it, by
+    /// whatever replica, its end is waited for until `by`.
+    pub(super) async fn wait(&self, call: (&str, &ToolCall<'_>), by: Instant) -> Result<Kept, Failure> {
+        let fingerprint = fingerprint(call.0, call.1);
+        let mut pause = RUNNING_PAUSES.0;
+        loop {
+            match self.once(call.0, Arc::clone(&fingerprint)).await? {
+                (Known::Begun, Some(running)) => return Ok(Kept::Nothing(running)),
+                // The other one may run in another process, so its end is looked for.
+                (Known::Running, _) if Instant::now() + pause < by => sleep(pause).await,
+                (known, _) => return answer(known),
+            }
+            pause = (pause * 2).min(RUNNING_PAUSES.1);
+        }
+    }
+
+    async fn once(&self, name: &str, fingerprint: Arc<str>) -> Result<(Known, Option<Running>), Failure> {
         let ticket = uuid::Uuid::now_v7().to_string().into();
-        let call = KeyedCall { caller: Arc::clone(caller), key, tool: name.into(), fingerprint, ticket };
+        let (caller, key) = (Arc::clone(self.caller), Arc::clone(&self.key));
+        let call = KeyedCall { caller, key, tool: name.into(), fingerprint, ticket };
         // Whoever leaves in the meantime leaves a guard behind that lets the key go.
-        let running = Self {
-            store: store.clone(),
-            tasks: tasks.clone(),
+        let running = Running {
+            store: self.store.clone(),
+            tasks: self.tasks.clone(),
             call: Some(call.clone()),
             sent: Arc::new(AtomicBool::new(false)),
         };
-        let known = timeout(STORE_MAX, store.begin_call(call, CALL_TIME_MAX + SLACK)).await;
+        let known = timeout(STORE_MAX, self.store.begin_call(call, CALL_TIME_MAX + SLACK)).await;
         match known.unwrap_or_else(|_| Err(StoreError::Unavailable("no answer in time".to_owned()))) {
-            Ok(Known::Begun) => Ok(Kept::Nothing(running)),
+            Ok(Known::Begun) => Ok((Known::Begun, Some(running))),
             Ok(known) => {
                 running.forget();
-                answer(known)
+                Ok((known, None))
             }
             Err(error) => Err(unavailable(&error)),
         }
     }
+}
 
+impl Running {
     /// Notices that the call leaves.
     pub(super) fn dispatch(&self, dispatch: Dispatch) -> Dispatch {
         let sent = Arc::clone(&self.sent);
