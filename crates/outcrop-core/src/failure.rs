@@ -102,6 +102,8 @@ pub enum Reason {
     BadRequest,
     /// The upstream does not know the model.
     NotFound,
+    /// There is such a route, with another method.
+    WrongMethod,
     /// The upstream forbids it.
     Forbidden,
     /// The tool reported an error.
@@ -146,6 +148,7 @@ impl Reason {
             Self::ModelError => "model_error",
             Self::BadRequest => "bad_request",
             Self::NotFound => "not_found",
+            Self::WrongMethod => "wrong_method",
             Self::Forbidden => "forbidden",
             Self::ToolError => "tool_error",
             Self::Inexpressible => "inexpressible",
@@ -397,6 +400,7 @@ fn network_message(reason: Reason) -> &'static str {
         | Reason::ModelError
         | Reason::BadRequest
         | Reason::NotFound
+        | Reason::WrongMethod
         | Reason::Forbidden
         | Reason::ToolError
         | Reason::Inexpressible

@@ -6,7 +6,8 @@
 
 use std::sync::Arc;
 
-use http::{Request, Response};
+use http::header::ALLOW;
+use http::{HeaderValue, Request, Response, StatusCode};
 use hyper::body::Incoming;
 use outcrop_core::failure::Failure;
 use outcrop_core::operation::Operation;
@@ -32,11 +33,11 @@ use crate::refuse::refuse;
 use crate::relay::{Delivery, gather, relay};
 use crate::resume::Resume;
 use crate::settle::{Ending, Record};
-use crate::surface::{Surface, dialect_of};
+use crate::surface::{Surface, dialect_of, method_of};
 
 /// Answers one HTTP request.
 pub async fn exchange(gateway: Arc<Gateway>, request: Request<Incoming>) -> Response<Body> {
-    let dialect = dialect_of(request.uri().path());
+    let (dialect, method) = (dialect_of(request.uri().path()), method_of(request.uri().path()));
     let version = request.version();
     let mut record = Record::open(&gateway, dialect, Instant::now(), unix_now());
     // Boxed: hyper keeps room for this function's future as long as the connection lives.
@@ -46,7 +47,13 @@ pub async fn exchange(gateway: Arc<Gateway>, request: Request<Incoming>) -> Resp
             record.forget();
             response
         }
-        Err(failure) => refuse(record, dialect, &failure),
+        Err(failure) => {
+            let mut response = refuse(record, dialect, &failure);
+            if response.status() == StatusCode::METHOD_NOT_ALLOWED {
+                response.headers_mut().insert(ALLOW, HeaderValue::from_static(method));
+            }
+            response
+        }
     }
 }
 

@@ -72,12 +72,16 @@ pub(crate) fn body_of<'a>(failure: &'a Failure, request_id: &'a str) -> ErrorBod
     }
 }
 
-/// An unknown route is a 404 although its code is `invalid_request`; a deadline stays a 504 although an
+/// An unknown route is a 404 and a wrong method a 405 although its code is `invalid_request`; a deadline stays a 504 although an
 /// upstream had spoken.
 fn status_of(failure: &Failure, encoded: u16) -> u16 {
     let unknown_route = failure.code == Code::InvalidRequest
         && failure.reason == Reason::NotFound
         && failure.class == Class::Permanent
         && failure.upstream.is_none();
-    if unknown_route { 404 } else { encoded }
+    match failure.reason {
+        Reason::WrongMethod => 405,
+        _ if unknown_route => 404,
+        _ => encoded,
+    }
 }

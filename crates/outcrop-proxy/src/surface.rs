@@ -4,7 +4,7 @@
 //! once; an id that could change its meaning on a further decoding or in a URL is refused.
 
 use http::Method;
-use outcrop_core::failure::{Code, Failure};
+use outcrop_core::failure::{Code, Failure, Reason};
 use outcrop_core::{Dialect, Protocol};
 use outcrop_wire::Route;
 use percent_encoding::percent_decode_str;
@@ -31,6 +31,11 @@ pub fn dialect_of(path: &str) -> Dialect {
     } else {
         Dialect::OpenAi
     }
+}
+
+/// The method of a route, for whoever used another one.
+pub fn method_of(path: &str) -> &'static str {
+    if path == "/v1/models" || path.starts_with("/v1/models/") { "GET" } else { "POST" }
 }
 
 impl Surface {
@@ -100,7 +105,8 @@ fn post(method: &Method, path: &str) -> Result<(), Failure> {
 
 fn not_allowed(path: &str, method: &str) -> Failure {
     let path: String = path.chars().take(80).collect();
-    Failure::refusal(Code::InvalidRequest, format!("{path} answers to {method} only."))
+    let failure = Failure::refusal(Code::InvalidRequest, format!("{path} answers to {method} only."));
+    Failure { reason: Reason::WrongMethod, ..failure }
 }
 
 fn unknown(path: &str) -> Failure {
@@ -113,7 +119,7 @@ fn unknown(path: &str) -> Failure {
              /model/{{id}}/invoke (-with-response-stream), /model/{{id}}/count-tokens, /mcp."
         ),
     );
-    failure.reason = outcrop_core::Reason::NotFound;
+    failure.reason = Reason::NotFound;
     failure
 }
 

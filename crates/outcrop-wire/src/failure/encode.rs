@@ -182,6 +182,7 @@ fn signature_kind(reason: Reason) -> Option<&'static str> {
         | Reason::ModelError
         | Reason::BadRequest
         | Reason::NotFound
+        | Reason::WrongMethod
         | Reason::Forbidden
         | Reason::ToolError
         | Reason::Inexpressible

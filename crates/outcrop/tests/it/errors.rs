@@ -1,12 +1,13 @@
 //! Errors in the caller's own dialect, each with our code beside it.
 
+use http::Method;
 use outcrop_lab::script::{Fault, FaultKind};
 use serde_json::json;
 
 use crate::{
     api::{APIS, Api},
-    client::Answer,
-    house::{House, Setup, eventually},
+    client::{self, Answer},
+    house::{House, Setup, eventually, within},
 };
 
 /// The APIs whose errors have an HTTP status.
@@ -33,6 +34,29 @@ fn holds(api: Api, answer: &Answer, names: Names, code: &str, retry: bool) {
     assert_eq!(told, if retry { "" } else { "false" }, "{api:?} {code}");
     assert_eq!(answer.header("content-type"), "application/json");
     assert!(!answer.header("x-outcrop-request-id").is_empty());
+}
+
+#[tokio::test]
+async fn a_wrong_method_is_told_with_the_right_one() {
+    let house = House::start().await;
+    let routes = [
+        (Method::GET, "/v1/chat/completions", "POST"),
+        (Method::PUT, "/v1/messages", "POST"),
+        (Method::DELETE, "/model/on-fra/converse", "POST"),
+        (Method::GET, "/model/on-fra/invoke", "POST"),
+        (Method::POST, "/v1/models", "GET"),
+        (Method::POST, "/v1/models/on-fra", "GET"),
+    ];
+    for (method, path, allowed) in routes {
+        let asking = client::send(house.data(), method.clone(), path, &[], "");
+        let answer = within(path, asking).await.unwrap();
+        assert_eq!((answer.status, answer.header("allow")), (405, allowed), "{method} {path}: {answer:?}");
+        assert_eq!(answer.header("x-outcrop-code"), "invalid_request", "{answer:?}");
+        assert!(answer.text().contains(&format!("answers to {allowed} only")), "{answer:?}");
+    }
+    let unknown = within("no route", client::send(house.data(), Method::POST, "/v1/nothing", &[], ""));
+    let unknown = unknown.await.unwrap();
+    assert_eq!((unknown.status, unknown.header("allow")), (404, ""));
 }
 
 #[tokio::test]
