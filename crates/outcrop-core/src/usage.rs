@@ -40,6 +40,22 @@ impl Usage {
         self.reasoning = reasoning.or(self.reasoning);
     }
 
+    /// What an earlier attempt at the same answer counted and this one together; what this one does not
+    /// report stays unreported.
+    #[must_use]
+    pub fn after(self, earlier: Usage) -> Self {
+        let sum =
+            |now: Option<u64>, before: Option<u64>| now.map(|now| now.saturating_add(before.unwrap_or(0)));
+        Self {
+            input: sum(self.input, earlier.input),
+            output: sum(self.output, earlier.output),
+            cache_read: sum(self.cache_read, earlier.cache_read),
+            cache_write: sum(self.cache_write, earlier.cache_write),
+            cache_write_1h: sum(self.cache_write_1h, earlier.cache_write_1h),
+            reasoning: sum(self.reasoning, earlier.reasoning),
+        }
+    }
+
     /// Whether input and output are both known, so that the attempt can be settled exactly.
     pub fn is_complete(&self) -> bool {
         self.input.is_some() && self.output.is_some()
@@ -81,6 +97,14 @@ mod tests {
         let mut usage = Usage { cache_read: Some(7), ..Usage::of(10, 1) };
         usage.merge(Usage { output: Some(25), ..Usage::default() });
         assert_eq!(usage, Usage { cache_read: Some(7), ..Usage::of(10, 25) });
+    }
+
+    #[test]
+    fn what_went_before_is_added_to_what_is_reported() {
+        let earlier = Usage { cache_read: Some(7), reasoning: Some(2), ..Usage::of(10, 4) };
+        let sum = Usage { reasoning: Some(1), ..Usage::of(5, 6) }.after(earlier);
+        assert_eq!(sum, Usage { reasoning: Some(3), ..Usage::of(15, 10) });
+        assert_eq!(Usage::default().after(earlier), Usage::default());
     }
 
     #[test]

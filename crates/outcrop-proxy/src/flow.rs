@@ -29,6 +29,8 @@ pub(crate) struct Flow {
     // `None` once the exchange is settled.
     account: Option<Account>,
     counted: Counted,
+    // What an attempt counted that this one continues: it is paid for by itself.
+    before: Usage,
     throughput: Throughput,
     passes_raw: bool,
 }
@@ -57,6 +59,8 @@ pub(crate) struct HandedOver {
     pub(crate) gateway: Arc<Gateway>,
     pub(crate) record: Record,
     pub(crate) admission: Admission,
+    /// What was counted of it.
+    pub(crate) usage: Usage,
 }
 
 impl Flow {
@@ -66,9 +70,16 @@ impl Flow {
             source: Some(source),
             account: Some(account),
             counted: Counted::default(),
+            before: Usage::default(),
             throughput: Throughput::default(),
             passes_raw,
         }
+    }
+
+    /// The same, where it continues an answer of which so much was counted.
+    pub(crate) fn after(mut self, before: Usage) -> Self {
+        self.before = before;
+        self
     }
 
     /// Whether the upstream's frames may pass as they are.
@@ -76,9 +87,9 @@ impl Flow {
         self.passes_raw
     }
 
-    /// What was counted of it.
+    /// What was counted of the answer, by all its attempts.
     pub(crate) fn usage(&self) -> Usage {
-        self.counted.usage
+        self.counted.usage.after(self.before)
     }
 
     /// Whether the exchange is not settled.
@@ -97,7 +108,7 @@ impl Flow {
         }?;
         if let Some(item) = &item {
             self.counted.count(item);
-            account.record.counted(self.counted.usage);
+            account.record.counted(self.counted.usage.after(self.before));
         }
         Ok(item)
     }
@@ -108,7 +119,7 @@ impl Flow {
         self.source = None;
         trial.failed(failure);
         reservation.fail(Class::Partial);
-        Some(HandedOver { gateway, record, admission })
+        Some(HandedOver { gateway, record, admission, usage: self.usage() })
     }
 
     /// Settles the exchange: answered whole, or broken off by a failure.
@@ -116,16 +127,16 @@ impl Flow {
         let Some(account) = self.account.take() else { return };
         let Account { record, reservation, mut trial, admission: _admission, snapshot: _snapshot, .. } =
             account;
-        let Counted { usage, bytes, .. } = self.counted;
+        let (Counted { usage, bytes, .. }, all) = (self.counted, self.usage());
         if let Some(failure) = failure {
             // What was counted so far is not what was made.
             trial.failed(failure);
             reservation.fail(failure.class);
-            record.settle(&Ending::Partial { failure, usage });
+            record.settle(&Ending::Partial { failure, usage: all });
         } else {
             trial.used(&usage);
             let cost = reservation.settle(&usage, bytes).map(|paid| paid.cost);
-            record.settle(&Ending::Complete { usage, cost });
+            record.settle(&Ending::Complete { usage: all, cost });
         }
     }
 

@@ -12,7 +12,7 @@ use bytes::BytesMut;
 use outcrop_core::event::{Block, Delta};
 use outcrop_core::failure::{Class, Code, Failure, Reason};
 use outcrop_core::operation::Operation;
-use outcrop_core::{Event, Protocol};
+use outcrop_core::{Event, Protocol, Usage};
 use outcrop_policy::route::target_name;
 use outcrop_wire::{AnswerContext, Item, Mode, Route, StreamDecoder, StreamEncoder, TargetModel};
 use serde_json::{Value, json};
@@ -74,6 +74,8 @@ pub(crate) struct Resumed {
 pub(crate) struct Seam {
     open: Option<u32>,
     blocks: u32,
+    // What the attempt that broke had counted.
+    before: Usage,
     // Text blocks of the continuation, and what the caller knows them as.
     known: Vec<(u32, u32)>,
 }
@@ -141,7 +143,7 @@ impl Resume {
 
     /// Asks for the rest. `Err` gives the record back: nothing goes on.
     pub(crate) async fn go_on(self, handed: HandedOver, failure: &Failure) -> Result<Resumed, Box<Record>> {
-        let HandedOver { gateway, mut record, admission } = handed;
+        let HandedOver { gateway, mut record, admission, usage: before } = handed;
         record.resumes(failure.reason, self.heard.said.len());
         match self.ask(&gateway, &mut record).await {
             Ok(Committed {
@@ -154,8 +156,8 @@ impl Resume {
                 let Self { snapshot, heard, aside, .. } = self;
                 let account = Account { gateway, record, reservation, billing, admission, trial, snapshot };
                 Ok(Resumed {
-                    flow: Flow::new(Source { seen: seen.into(), rest, cut }, account),
-                    seam: Seam { open: heard.open, blocks: heard.blocks, known: Vec::new() },
+                    flow: Flow::new(Source { seen: seen.into(), rest, cut }, account).after(before),
+                    seam: Seam { open: heard.open, blocks: heard.blocks, before, known: Vec::new() },
                     encoder: aside.map(|aside| aside.1),
                 })
             }
@@ -274,7 +276,9 @@ impl Seam {
             Event::Close { index } => known(index, &self.known).map(|index| Event::Close { index }),
             // Reasoning is not continued, and there are no tools.
             Event::Start { .. } | Event::Open { .. } | Event::Delta { .. } => None,
-            Event::Stop { .. } | Event::Usage(_) | Event::Content { .. } | Event::Done => Some(event),
+            // The caller pays for both.
+            Event::Usage(usage) => Some(Event::Usage(usage.after(self.before))),
+            Event::Stop { .. } | Event::Content { .. } | Event::Done => Some(event),
         }
     }
 }
@@ -288,7 +292,7 @@ mod tests {
     }
 
     fn joined(open: Option<u32>, blocks: u32, events: Vec<Event>) -> Vec<Event> {
-        let mut seam = Seam { open, blocks, known: Vec::new() };
+        let mut seam = Seam { open, blocks, before: Usage::of(3, 4), known: Vec::new() };
         events.into_iter().filter_map(|event| seam.join(event)).collect()
     }
 
@@ -305,12 +309,14 @@ mod tests {
                 open(1, Block::Text),
                 text(1, "x"),
                 Event::Close { index: 1 },
+                Event::Usage(Usage::of(5, 6)),
                 Event::Done,
             ]
         };
-        let goes_on = [text(0, "x"), Event::Close { index: 0 }, Event::Done];
+        let both = || Event::Usage(Usage::of(8, 10));
+        let goes_on = [text(0, "x"), Event::Close { index: 0 }, both(), Event::Done];
         assert_eq!(joined(Some(0), 1, second()), goes_on);
-        let anew = [open(1, Block::Text), text(1, "x"), Event::Close { index: 1 }, Event::Done];
+        let anew = [open(1, Block::Text), text(1, "x"), Event::Close { index: 1 }, both(), Event::Done];
         assert_eq!(joined(None, 1, second()), anew);
     }
 

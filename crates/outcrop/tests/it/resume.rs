@@ -135,3 +135,23 @@ async fn each_attempt_is_paid_for() {
     .await;
     assert!(house.billed("ant", 1).await[0].executed, "{stands}");
 }
+
+#[tokio::test]
+async fn the_usage_told_is_of_both_attempts() {
+    let house = house().await;
+    // Anthropic reports its input with the beginning of the stream.
+    house.break_path("ant", Fault::new(FaultKind::Cut).after(8)).await;
+    let answer = ask(&house, Api::Anthropic, "on-ant-fra", &[]).await;
+    let told = Api::Anthropic.hear(&answer);
+    assert!(told.is_complete(Api::Anthropic), "{told:?}");
+    let (broken, whole) = (&house.billed("ant", 1).await[0], &house.billed("fra", 1).await[0]);
+    let decision = house.decision(&answer).await;
+    let usage = &decision["outcome"]["usage"];
+    assert_eq!(usage["input"], broken.input_tokens + whole.input_tokens, "{decision}");
+    let told = answer.text();
+    let events = told.lines().filter_map(|line| line.strip_prefix("data: "));
+    let last = events.filter(|data| data.contains("message_delta")).last().unwrap();
+    let last: serde_json::Value = serde_json::from_str(last).unwrap();
+    assert_eq!(last["usage"]["input_tokens"], broken.input_tokens + whole.input_tokens, "{last}");
+    assert!(last["usage"]["output_tokens"].as_u64() >= Some(whole.output_tokens), "{last}");
+}
