@@ -17,6 +17,8 @@ pub(crate) enum Fault {
     Cut,
     /// The same over HTTP/2.
     CutHttp2,
+    /// Its link drops what it answers, and lets requests through.
+    CutOneWay,
     /// It resets every connection as soon as it has read the request.
     Reset,
     /// It answers 429, and names a time.
@@ -27,6 +29,8 @@ pub(crate) enum Fault {
     BadCertificate,
     /// It answers with random bytes.
     Garbage,
+    /// It takes every credential for an expired one.
+    Expired,
     /// It knows no session (MCP).
     Forgetful,
     /// The server that the gateway started itself is killed (MCP over stdio).
@@ -38,7 +42,7 @@ pub(crate) enum Fault {
 impl Fault {
     /// Whether the target lies behind a link that can be cut.
     pub(crate) fn needs_link(self) -> bool {
-        matches!(self, Self::Cut | Self::CutHttp2)
+        matches!(self, Self::Cut | Self::CutHttp2 | Self::CutOneWay)
     }
 
     /// Whether the gateway starts the target itself.
@@ -52,6 +56,7 @@ impl Fault {
             Self::Killed => return site.lab.kill(),
             Self::Stopped => return site.lab.signal("STOP"),
             Self::Cut | Self::CutHttp2 => return site.network.as_ref().unwrap().cut(),
+            Self::CutOneWay => return site.network.as_ref().unwrap().cut_answers(),
             Self::BadCertificate => return site.door.as_ref().unwrap().go_bad(),
             Self::ChildKilled => return signal(gateway.child().unwrap(), "KILL"),
             Self::ChildStopped => {
@@ -62,6 +67,7 @@ impl Fault {
             Self::Throttled => script("throttle", 1.0),
             Self::Flapping => script("reset_before", 0.5),
             Self::Garbage => script("garbage", 1.0),
+            Self::Expired => json!({"credential_expired": true}),
             Self::Forgetful => script("forget_session", 1.0),
         };
         site.lab.script(way.first_target(), &script).await;
@@ -72,6 +78,7 @@ impl Fault {
             Self::Killed => site.lab.run().await,
             Self::Stopped => site.lab.signal("CONT"),
             Self::Cut | Self::CutHttp2 => site.network.as_ref().unwrap().mend(),
+            Self::CutOneWay => site.network.as_ref().unwrap().let_answers(),
             Self::BadCertificate => site.door.as_ref().unwrap().go_good(),
             // The gateway starts another one by itself.
             Self::ChildKilled => {}
@@ -80,7 +87,12 @@ impl Fault {
                 // It may have been replaced by then.
                 let _gone = std::process::Command::new("kill").args(["-CONT", &child]).output();
             }
-            Self::Reset | Self::Throttled | Self::Flapping | Self::Garbage | Self::Forgetful => {
+            Self::Reset
+            | Self::Throttled
+            | Self::Flapping
+            | Self::Garbage
+            | Self::Expired
+            | Self::Forgetful => {
                 site.lab.heal_scripts().await;
             }
         }

@@ -14,6 +14,11 @@ async fn behind_a_link_that_is_cut() {
 }
 
 #[tokio::test]
+async fn behind_a_link_that_is_cut_one_way() {
+    judge(Fault::CutOneWay, &Way::BOTH).await;
+}
+
+#[tokio::test]
 async fn behind_a_link_that_is_cut_over_http2() {
     judge(Fault::CutHttp2, &Way::BOTH).await;
 }

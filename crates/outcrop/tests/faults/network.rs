@@ -63,6 +63,17 @@ impl Network {
         self.set_forwarding(false);
     }
 
+    /// What the far host answers is dropped, silently; what is sent to it arrives.
+    pub(crate) fn cut_answers(&self) {
+        let n = self.number;
+        assert!(run(&format!("ip -n {} route add blackhole 10.{n}.1.1/32", self.mid())));
+    }
+
+    pub(crate) fn let_answers(&self) {
+        let n = self.number;
+        assert!(run(&format!("ip -n {} route del blackhole 10.{n}.1.1/32", self.mid())));
+    }
+
     pub(crate) fn mend(&self) {
         self.set_forwarding(true);
     }

@@ -16,6 +16,12 @@ async fn flapping() {
     judge(Fault::Flapping, &Way::BOTH).await;
 }
 
+/// What is wrong are the credentials, and no target is blamed for it: it is asked again all the time.
+#[tokio::test]
+async fn taking_credentials_for_expired() {
+    judge(Fault::Expired, &Way::BOTH).await;
+}
+
 #[tokio::test]
 async fn answering_with_garbage() {
     judge(Fault::Garbage, &Way::BOTH).await;
