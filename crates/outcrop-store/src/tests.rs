@@ -8,6 +8,7 @@ mod journal;
 mod keyed;
 mod kills;
 mod ledger;
+mod neighbours;
 mod register;
 mod replicas;
 mod stops;

@@ -132,7 +132,9 @@ impl Writer {
         if begun == Ok(Begun::Busy) {
             // The other process writes for longer than anybody should; nothing is wrong with the file.
             let busy = StoreError::Unavailable("another process writes to it".to_owned());
-            replies.into_iter().for_each(|reply| tell(reply, Err(busy.clone())));
+            for reply in replies {
+                tell(reply, Err(busy.clone()));
+            }
             return;
         }
         let outcomes = begun.and_then(|_| self.connection()).and_then(|open| carry_out(open, &work, company));
