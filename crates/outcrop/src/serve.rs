@@ -132,9 +132,10 @@ fn former(checked: &Checked, options: &Options) -> Result<Option<Inherited>, Sta
     }
     let operator = config::operator_socket(&options.file.config, checked.listen.operator.as_deref());
     let inherited = takeover::ask(&operator)?;
-    match &inherited {
-        Some(inherited) => inherited.check(checked.listen.data, checked.listen.admin)?,
-        None => tracing::info!("no gateway runs that could be taken over"),
+    if let Some(inherited) = &inherited {
+        inherited.check(checked.listen.data, checked.listen.admin)?;
+    } else {
+        tracing::info!("no gateway runs that could be taken over");
     }
     Ok(inherited)
 }

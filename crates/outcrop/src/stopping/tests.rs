@@ -23,7 +23,7 @@ async fn fixture(rules: &str, register: Register) -> Fixture {
     let tasks = TaskTracker::new();
     let snapshot = crate::snapshot::build(&checked, 1, None, &tasks).unwrap();
     let metrics = Metrics::register(&mut Registry::with_prefix("outcrop"));
-    let kept = crate::store::open(&checked, &tasks).await.unwrap();
+    let kept = crate::store::open(&checked, &tasks, None).await.unwrap();
     let (keeper, background) = (kept.keeper, tasks);
     let grant_wait_max = checked.store.grant_wait_max;
     let slots = checked.slots;

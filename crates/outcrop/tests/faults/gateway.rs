@@ -75,6 +75,13 @@ impl Gateway {
         fs::write(hosts_in(self.folder.path()), names).unwrap();
     }
 
+    /// Its resident memory in bytes.
+    pub(crate) fn resident(&self) -> u64 {
+        let status = fs::read_to_string(format!("/proc/{}/status", self.child.id().unwrap())).unwrap();
+        let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).unwrap();
+        line.trim().trim_end_matches("kB").trim().parse::<u64>().unwrap() * 1024
+    }
+
     /// The MCP server that it has started, on standard input and output.
     pub(crate) fn child(&self) -> Option<u32> {
         let own = self.child.id().unwrap().to_string();

@@ -37,3 +37,4 @@ mod mcp;
 mod names;
 mod outage;
 mod refusing;
+mod slow;

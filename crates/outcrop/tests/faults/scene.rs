@@ -157,7 +157,8 @@ pub(crate) fn requests() -> usize {
     number("OUTCROP_FAULT_REQUESTS").unwrap_or(150)
 }
 
-fn number(variable: &str) -> Option<usize> {
+/// A number from the environment.
+pub(crate) fn number(variable: &str) -> Option<usize> {
     std::env::var(variable).ok()?.parse().ok()
 }
 

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use http::Method;
 use http_body_util::BodyExt as _;
@@ -97,7 +97,8 @@ struct Fate {
     served: usize,
 }
 
-/// Asks at a pace, in turns by `turns`; what became of each class.
+/// Asks at a pace, in turns by `turns`; what became of each class. Prints how soon those were told who were
+/// turned away.
 async fn pour(
     house: &House,
     turns: &[&'static str],
@@ -110,15 +111,22 @@ async fn pour(
     for operation in turns.iter().copied().cycle().take(count) {
         ticks.tick().await;
         asking.spawn(async move {
-            (operation, is_shed(&ask(address, &[("x-outcrop-operation", operation)]).await))
+            let asked = Instant::now();
+            let shed = is_shed(&ask(address, &[("x-outcrop-operation", operation)]).await);
+            (operation, shed, asked.elapsed())
         });
     }
     let mut fates: BTreeMap<&str, Fate> = BTreeMap::new();
-    for (operation, shed) in asking.join_all().await {
+    let mut told = Vec::new();
+    for (operation, shed, after) in asking.join_all().await {
+        told.extend(shed.then_some(after));
         let fate = fates.entry(operation).or_default();
         fate.asked += 1;
         fate.served += usize::from(!shed);
     }
+    told.sort_unstable();
+    let at = |share: usize| told.get(told.len() * share / 100).copied().unwrap_or_default();
+    eprintln!("{} turned away after p50 {:?}, p90 {:?}, p99 {:?}", told.len(), at(50), at(90), at(99));
     fates
 }
 
