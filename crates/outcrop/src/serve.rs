@@ -195,7 +195,7 @@ pub struct Running {
     drain: CancellationToken,
     end_export: CancellationToken,
     stop_admin: CancellationToken,
-    successor: Successor,
+    successor: Arc<Successor>,
     serving: JoinHandle<bool>,
     admin_thread: std::thread::JoinHandle<io::Result<()>>,
 }
@@ -221,6 +221,7 @@ impl Running {
         let background = TaskTracker::new();
         let Kept { store, register, keeper, logs } = store::open(checked, &background, lock).await?;
         let successor = Successor::new((&data, &admin), store.clone(), logs, background.clone())?;
+        let successor = Arc::new(successor);
         let authority =
             Authority::establish(checked, register).map_err(|error| StartError::Keys(error.to_string()))?;
         let (gateway, registry) = gateway(checked, &authority, keeper, background.clone())?;
@@ -245,7 +246,7 @@ impl Running {
         let more = more(&authority).merge(outcrop_admin::stops(stopper)).merge(budgets);
         let more = more.merge(outcrop_admin::steering(Arc::new(helm)));
         let more = more.merge(outcrop_admin::keyed(store.clone()));
-        let more = more.merge(outcrop_admin::takeover(Arc::new(successor.clone())));
+        let more = more.merge(outcrop_admin::takeover(Arc::clone(&successor) as _));
         let admin_thread = admin::start(sockets, view, more, stopping, stop_admin.clone())?;
         gateway.background.spawn(authority.clone().follow(drain.clone()));
         gateway.background.spawn(limits.clone().follow(drain.clone()));

@@ -149,8 +149,8 @@ async fn the_usage_told_is_of_both_attempts() {
     let usage = &decision["outcome"]["usage"];
     assert_eq!(usage["input"], broken.input_tokens + whole.input_tokens, "{decision}");
     let told = answer.text();
-    let events = told.lines().filter_map(|line| line.strip_prefix("data: "));
-    let last = events.filter(|data| data.contains("message_delta")).last().unwrap();
+    let mut events = told.lines().filter_map(|line| line.strip_prefix("data: "));
+    let last = events.rfind(|data| data.contains("message_delta")).unwrap();
     let last: serde_json::Value = serde_json::from_str(last).unwrap();
     assert_eq!(last["usage"]["input_tokens"], broken.input_tokens + whole.input_tokens, "{last}");
     assert!(last["usage"]["output_tokens"].as_u64() >= Some(whole.output_tokens), "{last}");
