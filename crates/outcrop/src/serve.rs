@@ -237,12 +237,8 @@ impl Running {
         let (register, is_kept) = authority.register();
         let overlay = Overlay::new(Arc::clone(&gateway), register, checked.routes.clone());
         let optimizing = Optimizing::new(Arc::clone(&gateway), overlay.clone());
-        let helm = Helm {
-            gateway: Arc::clone(&gateway),
-            overlay: overlay.clone(),
-            optimizing: optimizing.clone(),
-            is_kept,
-        };
+        let (over, tunes) = (overlay.clone(), optimizing.clone());
+        let helm = Helm { gateway: Arc::clone(&gateway), overlay: over, optimizing: tunes, is_kept };
         let more = more(&authority).merge(outcrop_admin::stops(stopper)).merge(budgets);
         let more = more.merge(outcrop_admin::steering(Arc::new(helm)));
         let more = more.merge(outcrop_admin::keyed(store.clone()));
@@ -255,10 +251,7 @@ impl Running {
         let end_export = CancellationToken::new();
         export::start(&checked.export, &gateway, end_export.clone())?;
         gateway.background.spawn(watch::watch(desk, drain.clone()));
-        gateway.background.spawn(outcrop_proxy::probe::watch(Arc::clone(&gateway), drain.clone()));
-        let slots = || Arc::clone(&gateway.slots);
-        gateway.background.spawn(watch_delay(slots(), drain.clone()));
-        gateway.background.spawn(memory::watch(slots(), checked.memory.clone(), drain.clone()));
+        look_after(&gateway, checked, &drain);
         if let Some(file) = file {
             let (gateway, authority) = (Arc::clone(&gateway), authority.clone());
             let parts = reload::Parts { gateway, authority, limits, overlay };
@@ -394,6 +387,14 @@ fn operator_socket(named: Option<&Path>, file: Option<&Path>) -> Result<Option<S
         }
         Err(error) => Err(error),
     }
+}
+
+/// What watches the gateway itself: its targets, its delay, its memory.
+fn look_after(gateway: &Arc<Gateway>, checked: &Checked, drain: &CancellationToken) {
+    let slots = || Arc::clone(&gateway.slots);
+    gateway.background.spawn(outcrop_proxy::probe::watch(Arc::clone(gateway), drain.clone()));
+    gateway.background.spawn(watch_delay(slots(), drain.clone()));
+    gateway.background.spawn(memory::watch(slots(), checked.memory.clone(), drain.clone()));
 }
 
 /// The routes of the operator's API that change something.

@@ -12,8 +12,8 @@ use crate::scene::{number, path};
 
 /// Callers, unless `OUTCROP_SLOW_READERS` says otherwise.
 const READERS: usize = 100;
-/// What is held for each at most, in bytes.
-const HELD_MAX: u64 = 64 * 1024;
+/// What the process grows by for each at most, its tasks and connections included: an answer is far larger.
+const HELD_MAX: u64 = 128 * 1024;
 /// Tokens of an answer: some megabytes of events, more than all sockets on the way take.
 const TOKENS: usize = 40_000;
 
