@@ -250,8 +250,7 @@ impl Running {
         gateway.background.spawn(optimizing.clone().watch(drain.clone()));
         let end_export = CancellationToken::new();
         export::start(&checked.export, &gateway, end_export.clone())?;
-        gateway.background.spawn(watch::watch(desk, drain.clone()));
-        look_after(&gateway, checked, &drain);
+        look_after(&gateway, checked, desk, &drain);
         if let Some(file) = file {
             let (gateway, authority) = (Arc::clone(&gateway), authority.clone());
             let parts = reload::Parts { gateway, authority, limits, overlay };
@@ -389,8 +388,9 @@ fn operator_socket(named: Option<&Path>, file: Option<&Path>) -> Result<Option<S
     }
 }
 
-/// What watches the gateway itself: its targets, its delay, its memory.
-fn look_after(gateway: &Arc<Gateway>, checked: &Checked, drain: &CancellationToken) {
+/// What watches the gateway itself: its money, its targets, its delay, its memory.
+fn look_after(gateway: &Arc<Gateway>, checked: &Checked, desk: Desk, drain: &CancellationToken) {
+    gateway.background.spawn(watch::watch(desk, drain.clone()));
     let slots = || Arc::clone(&gateway.slots);
     gateway.background.spawn(outcrop_proxy::probe::watch(Arc::clone(gateway), drain.clone()));
     gateway.background.spawn(watch_delay(slots(), drain.clone()));
