@@ -15,4 +15,5 @@ mod postgres;
 mod process;
 mod replicas;
 mod restarts;
+mod secured;
 mod stands;
