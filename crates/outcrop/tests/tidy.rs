@@ -235,11 +235,11 @@ fn the_tests_that_promises_of_budgets_rest_on_exist() {
     for name in named {
         let (path, test) = name.split_once("::").map_or((name, None), |(path, test)| (path, Some(test)));
         let place = crates().join(path);
-        let text =
+        let content =
             if place.is_dir() { String::new() } else { fs::read_to_string(&place).unwrap_or_default() };
         let is_there = match test {
-            Some(test) => text.contains(&format!("fn {test}(")),
-            None => place.is_dir() || !text.is_empty(),
+            Some(test) => content.contains(&format!("fn {test}(")),
+            None => place.is_dir() || !content.is_empty(),
         };
         assert!(is_there, "docs/budgets.md names `{name}`, which does not exist");
     }

@@ -181,8 +181,8 @@ async fn what_a_replica_held_that_never_comes_back_is_in_suspense_once_an_operat
     let before = pair.server.stands().await;
     command(&["budget", "reconcile", "--replica", &silent, "--reason", "its machine is gone"]).await;
     let after = pair.server.stands().await;
-    let lost = before.leased - after.leased;
-    assert!(lost > 0 && after.suspense == before.suspense + lost, "{before:?} {after:?}");
+    let gone = before.leased - after.leased;
+    assert!(gone > 0 && after.suspense == before.suspense + gone, "{before:?} {after:?}");
     assert!(after.committed() + after.leased <= LIMIT, "{after:?}");
     let list: Value = serde_json::from_str(&command(&["budget", "list", "--json"]).await).unwrap();
     assert_eq!(list["silent"], json!([]), "{list}");

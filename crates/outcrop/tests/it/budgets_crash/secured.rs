@@ -60,7 +60,7 @@ impl Secured {
         let place = self.place(lab, host, "require");
         let mut serve = Command::new(env!("CARGO_BIN_EXE_outcrop"));
         serve.arg("serve").arg("--config").arg(place.file()).envs(LAB_VARIABLES);
-        serve.env("SSL_CERT_FILE", trusted).timeout(std::time::Duration::from_secs(60));
+        serve.env("SSL_CERT_FILE", trusted).timeout(std::time::Duration::from_mins(1));
         let output = tokio::task::spawn_blocking(move || serve.output().unwrap()).await.unwrap();
         assert!(output.status.code().is_some_and(|code| code != 0), "{output:?}");
         String::from_utf8_lossy(&output.stderr).into_owned()
