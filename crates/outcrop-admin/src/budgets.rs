@@ -5,20 +5,20 @@
 
 use std::sync::Arc;
 
-use axum::extract::rejection::{JsonRejection, QueryRejection};
+use axum::extract::rejection::QueryRejection;
 use axum::extract::{DefaultBodyLimit, Query, State};
 use axum::http::StatusCode;
 use axum::middleware;
 use axum::response::Response;
 use axum::routing::{get, post};
-use axum::{Extension, Json, Router};
+use axum::{Extension, Router};
 use outcrop_store::Administrator;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-use crate::local::Door;
+use crate::order::{Order, Ordered, in_time};
 use crate::refusal::refuse;
-use crate::stops::{Answering, answer, in_time, named};
+use crate::stops::{Answering, answer};
 
 /// Largest order in bytes: a batch of an invocation log.
 const ORDER_BYTES_MAX: usize = 8 * 1024 * 1024;
@@ -45,6 +45,12 @@ pub struct LimitOrder {
     /// Who, at the operator's socket only.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub by: Option<String>,
+}
+
+impl Order for LimitOrder {
+    fn by(&self) -> Option<&String> {
+        self.by.as_ref()
+    }
 }
 
 /// Evidence for what is in suspense: one attempt, a batch of an invocation log, or a replica that is gone.
@@ -75,6 +81,12 @@ pub struct ReconcileOrder {
     /// Who, at the operator's socket only.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub by: Option<String>,
+}
+
+impl Order for ReconcileOrder {
+    fn by(&self) -> Option<&String> {
+        self.by.as_ref()
+    }
 }
 
 /// Which spending is asked for, and how it is grouped.
@@ -134,34 +146,12 @@ async fn show(
     }
 }
 
-async fn set(
-    State(budgeting): Shared,
-    Extension(who): Extension<Administrator>,
-    Extension(door): Extension<Door>,
-    order: Result<Json<LimitOrder>, JsonRejection>,
-) -> Response {
-    match order {
-        Ok(Json(order)) => {
-            let who = named(who, door, order.by.as_ref());
-            answer(budgeting.set(order, who).await)
-        }
-        Err(rejection) => refuse(StatusCode::BAD_REQUEST, &rejection.body_text()),
-    }
+async fn set(State(budgeting): Shared, Ordered { order, who }: Ordered<LimitOrder>) -> Response {
+    answer(budgeting.set(order, who).await)
 }
 
-async fn reconcile(
-    State(budgeting): Shared,
-    Extension(who): Extension<Administrator>,
-    Extension(door): Extension<Door>,
-    order: Result<Json<ReconcileOrder>, JsonRejection>,
-) -> Response {
-    match order {
-        Ok(Json(order)) => {
-            let who = named(who, door, order.by.as_ref());
-            answer(budgeting.reconcile(order, who).await)
-        }
-        Err(rejection) => refuse(StatusCode::BAD_REQUEST, &rejection.body_text()),
-    }
+async fn reconcile(State(budgeting): Shared, Ordered { order, who }: Ordered<ReconcileOrder>) -> Response {
+    answer(budgeting.reconcile(order, who).await)
 }
 
 async fn spend(

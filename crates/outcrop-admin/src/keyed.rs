@@ -14,8 +14,8 @@ use outcrop_store::{Administrator, Store, StoreError};
 use serde::Deserialize;
 use serde_json::json;
 
+use crate::order::in_time;
 use crate::refusal::refuse;
-use crate::stops::in_time;
 
 /// Largest order in bytes.
 const ORDER_BYTES_MAX: usize = 4 * 1024;

@@ -12,6 +12,7 @@ mod keyed;
 mod keys;
 mod listen;
 mod local;
+mod order;
 mod refusal;
 mod routes;
 pub mod steering;

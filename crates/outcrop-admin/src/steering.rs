@@ -11,15 +11,15 @@ use axum::http::StatusCode;
 use axum::middleware;
 use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
-use axum::{Extension, Json, Router};
+use axum::{Json, Router};
 use outcrop_policy::health::Forced;
 use outcrop_store::Administrator;
 use serde::{Deserialize, Deserializer, Serialize};
 use serde_json::Value;
 
-use crate::local::Door;
+use crate::order::{Order, Ordered, in_time};
 use crate::refusal::refuse;
-use crate::stops::{Answering, NotDone, answer, in_time, named};
+use crate::stops::{Answering, NotDone, answer};
 
 /// Largest order in bytes.
 const ORDER_BYTES_MAX: usize = 64 * 1024;
@@ -39,6 +39,12 @@ pub struct ForceOrder {
     pub by: Option<String>,
 }
 
+impl Order for ForceOrder {
+    fn by(&self) -> Option<&String> {
+        self.by.as_ref()
+    }
+}
+
 /// To turn a flag, or to let the file say again how it stands.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize, Serialize)]
 #[serde(deny_unknown_fields)]
@@ -54,6 +60,12 @@ pub struct FlagOrder {
     /// Who, at the operator's socket only.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub by: Option<String>,
+}
+
+impl Order for FlagOrder {
+    fn by(&self) -> Option<&String> {
+        self.by.as_ref()
+    }
 }
 
 /// A field that may be null but not left out: an empty order must not do anything.
@@ -99,36 +111,17 @@ async fn explain(State(steering): Shared, described: Result<Json<Value>, JsonRej
 async fn force(
     State(steering): Shared,
     Path(name): Path<String>,
-    Extension(who): Extension<Administrator>,
-    Extension(door): Extension<Door>,
-    order: Result<Json<ForceOrder>, JsonRejection>,
+    Ordered { order, who }: Ordered<ForceOrder>,
 ) -> Response {
-    match order {
-        Ok(Json(order)) => {
-            let who = named(who, door, order.by.as_ref());
-            answer(steering.force(&name, &order, &who))
-        }
-        Err(rejection) => refuse(StatusCode::BAD_REQUEST, &rejection.body_text()),
-    }
+    answer(steering.force(&name, &order, &who))
 }
 
 async fn flags(State(steering): Shared) -> Response {
     Json(steering.flags()).into_response()
 }
 
-async fn turn(
-    State(steering): Shared,
-    Extension(who): Extension<Administrator>,
-    Extension(door): Extension<Door>,
-    order: Result<Json<FlagOrder>, JsonRejection>,
-) -> Response {
-    match order {
-        Ok(Json(order)) => {
-            let who = named(who, door, order.by.as_ref());
-            answer(steering.turn(order, who).await)
-        }
-        Err(rejection) => refuse(StatusCode::BAD_REQUEST, &rejection.body_text()),
-    }
+async fn turn(State(steering): Shared, Ordered { order, who }: Ordered<FlagOrder>) -> Response {
+    answer(steering.turn(order, who).await)
 }
 
 async fn recommendations(State(steering): Shared) -> Response {

@@ -6,28 +6,23 @@
 use std::future::Future;
 use std::pin::Pin;
 use std::sync::Arc;
-use std::time::Duration;
 
-use axum::extract::rejection::JsonRejection;
 use axum::extract::{DefaultBodyLimit, State};
 use axum::http::StatusCode;
-use axum::middleware::{self, Next};
+use axum::middleware;
 use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
-use axum::{Extension, Json, Router};
-use outcrop_policy::Attribution;
+use axum::{Json, Router};
 use outcrop_policy::stops::Level;
 use outcrop_store::Administrator;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-use crate::local::Door;
+use crate::order::{Order, Ordered, in_time};
 use crate::refusal::refuse;
 
 /// Largest order in bytes.
 const ORDER_BYTES_MAX: usize = 64 * 1024;
-/// Longest time from the head of an order to its answer.
-const ORDER_TIME_MAX: Duration = Duration::from_secs(12);
 
 /// To stop.
 #[derive(Debug, Clone, Default, Deserialize, Serialize)]
@@ -47,6 +42,12 @@ pub struct StopOrder {
     pub by: Option<String>,
 }
 
+impl Order for StopOrder {
+    fn by(&self) -> Option<&String> {
+        self.by.as_ref()
+    }
+}
+
 /// To resume: one stop by its id, or all that were made for exactly one scope.
 #[derive(Debug, Clone, Default, Deserialize, Serialize)]
 #[serde(deny_unknown_fields)]
@@ -63,6 +64,12 @@ pub struct ResumeOrder {
     /// Who, at the operator's socket only.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub by: Option<String>,
+}
+
+impl Order for ResumeOrder {
+    fn by(&self) -> Option<&String> {
+        self.by.as_ref()
+    }
 }
 
 /// Why an order is not carried out.
@@ -100,53 +107,16 @@ pub fn stops(stopping: Arc<dyn Stopping>) -> Router {
         .with_state(stopping)
 }
 
-pub(crate) async fn in_time(request: axum::extract::Request, next: Next) -> Response {
-    match tokio::time::timeout(ORDER_TIME_MAX, next.run(request)).await {
-        Ok(answer) => answer,
-        Err(_) => refuse(StatusCode::REQUEST_TIMEOUT, "The order did not arrive whole in time."),
-    }
-}
-
-/// Who gives the order: the socket's operator says his name himself, nobody else does.
-pub(crate) fn named(mut who: Administrator, door: Door, said: Option<&String>) -> Administrator {
-    if let (Door::Operator, Some(said)) = (door, said) {
-        who.name = Attribution::value(said);
-    }
-    who
-}
-
 async fn list(State(stopping): Shared) -> Response {
     Json(stopping.list()).into_response()
 }
 
-async fn stop(
-    State(stopping): Shared,
-    Extension(who): Extension<Administrator>,
-    Extension(door): Extension<Door>,
-    order: Result<Json<StopOrder>, JsonRejection>,
-) -> Response {
-    match order {
-        Ok(Json(order)) => {
-            let who = named(who, door, order.by.as_ref());
-            answer(stopping.stop(order, who).await)
-        }
-        Err(rejection) => refuse(StatusCode::BAD_REQUEST, &rejection.body_text()),
-    }
+async fn stop(State(stopping): Shared, Ordered { order, who }: Ordered<StopOrder>) -> Response {
+    answer(stopping.stop(order, who).await)
 }
 
-async fn resume(
-    State(stopping): Shared,
-    Extension(who): Extension<Administrator>,
-    Extension(door): Extension<Door>,
-    order: Result<Json<ResumeOrder>, JsonRejection>,
-) -> Response {
-    match order {
-        Ok(Json(order)) => {
-            let who = named(who, door, order.by.as_ref());
-            answer(stopping.resume(order, who).await)
-        }
-        Err(rejection) => refuse(StatusCode::BAD_REQUEST, &rejection.body_text()),
-    }
+async fn resume(State(stopping): Shared, Ordered { order, who }: Ordered<ResumeOrder>) -> Response {
+    answer(stopping.resume(order, who).await)
 }
 
 pub(crate) fn answer(done: Result<Value, NotDone>) -> Response {

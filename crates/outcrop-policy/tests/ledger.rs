@@ -169,7 +169,8 @@ impl Life {
     fn exchange_words(&mut self, at: usize, answer_is_lost: bool) {
         let replicas = self.replicas.len();
         let replica = &mut self.replicas[at];
-        let report = replica.ledger.report(self.now, false);
+        let is_beat = self.random.random_bool(0.2);
+        let report = replica.ledger.report(self.now, is_beat);
         let applied = self.rows.apply(Teller { replica: &replica.id, replicas }, &report);
         if answer_is_lost {
             return;

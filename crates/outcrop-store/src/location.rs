@@ -27,7 +27,7 @@ impl Location {
         }
         if text.starts_with("postgres://") || text.starts_with("postgresql://") {
             // The cause is left out: it may repeat the address, and with it the password (I-9).
-            let known = text.parse::<tokio_postgres::Config>();
+            let known = postgres_config(text);
             return known.map(|_| Self::Postgres(text.to_owned())).map_err(|_| {
                 StoreError::Refused(
                     "the address of the PostgreSQL store cannot be read; write \
@@ -62,6 +62,12 @@ impl fmt::Debug for Location {
     }
 }
 
+/// How a PostgreSQL address is to be reached. Where TLS is wanted its certificate and its name are always
+/// checked, so `verify-full`, which the library does not know, is what `require` does here.
+pub(crate) fn postgres_config(address: &str) -> Result<tokio_postgres::Config, tokio_postgres::Error> {
+    address.replace("sslmode=verify-full", "sslmode=require").parse()
+}
+
 /// A file beside another: its name with `.ending` behind it.
 pub(crate) fn beside(path: &Path, ending: &str) -> PathBuf {
     let mut name = path.as_os_str().to_owned();
@@ -82,6 +88,7 @@ mod tests {
         assert_eq!(parse("sqlite:a.db"), Ok(Location::Sqlite("/etc/outcrop/a.db".into())));
         assert_eq!(parse("sqlite:/var/a.db"), Ok(Location::Sqlite("/var/a.db".into())));
         assert!(matches!(parse("postgres://u:secret@h/d?sslmode=require"), Ok(Location::Postgres(_))));
+        assert!(matches!(parse("postgres://u@h/d?sslmode=verify-full"), Ok(Location::Postgres(_))));
         for text in ["", "sqlite:", "mysql://u:secret@h/d", "postgres://u:secret@h:port/d?x=y"] {
             let StoreError::Refused(message) = parse(text).unwrap_err() else { panic!("{text}") };
             assert!(message.contains("write `") && !message.contains("secret"), "{message}");

@@ -18,7 +18,7 @@ use outcrop_policy::ledger::{Amount, Crossing, Entry, EntryState, Settled};
 use outcrop_policy::{Attribution, Scope};
 use outcrop_proxy::Gateway;
 use outcrop_store::journal::{ANSWER_ROWS_MAX, EntryFilter, JournalEntry};
-use outcrop_store::{AccountFilter, Administrator, Store, StoreError};
+use outcrop_store::{AccountFilter, Administrator, ReplicaView, Store, StoreError};
 use serde_json::{Value, json};
 
 use self::account::{Account, time};
@@ -126,6 +126,7 @@ impl Desk {
         let mut answer = json!({
             "now": time(self.now_ms()), "clock_frozen": frozen, "budgets": budgets, "accounts_left_out": more,
             "overshoots": self.overshoots(who).await.map_err(|e| failed(&e))?.len(),
+            "silent": self.silent(who).await.map_err(|e| failed(&e))?,
         });
         if asked.is_some() {
             let suspended = self.suspended(who).await.map_err(|e| failed(&e))?;
@@ -134,6 +135,17 @@ impl Desk {
             answer["crossings"] = self.crossings(&accounts).await.map_err(|e| failed(&e))?;
         }
         Ok(answer)
+    }
+
+    /// Replicas that have ended without a word and still hold something, for those who may release them.
+    async fn silent(&self, who: &Administrator) -> Result<Vec<Value>, StoreError> {
+        if everywhere(who).is_err() {
+            return Ok(Vec::new());
+        }
+        let mut replicas = self.store.replicas().await?;
+        replicas.retain(|replica| !replica.is_live && replica.leases > 0);
+        let shown = |replica: &ReplicaView| json!({"replica": replica.id, "heard_at": time(replica.seen_ms), "accounts": replica.leases});
+        Ok(replicas.iter().map(shown).collect())
     }
 
     /// Entries in suspense that somebody may see, newest first.

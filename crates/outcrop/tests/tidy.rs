@@ -223,3 +223,24 @@ fn functions_fit_on_a_screen() {
     }
     assert!(offenders.is_empty(), "{}", offenders.join("\n"));
 }
+
+/// What the page of budgets names as the proof of a promise: a file, one test of a file, or a folder.
+#[test]
+fn the_tests_that_promises_of_budgets_rest_on_exist() {
+    let page = fs::read_to_string(crates().join("../docs/budgets.md")).unwrap();
+    let promised = page.split_once("## What is promised").unwrap().1;
+    let quoted = promised.split('`').skip(1).step_by(2);
+    let named: Vec<&str> = quoted.filter(|words| words.contains(".rs") || words.ends_with('/')).collect();
+    assert!(named.len() > 25, "{named:?}");
+    for name in named {
+        let (path, test) = name.split_once("::").map_or((name, None), |(path, test)| (path, Some(test)));
+        let place = crates().join(path);
+        let content =
+            if place.is_dir() { String::new() } else { fs::read_to_string(&place).unwrap_or_default() };
+        let is_there = match test {
+            Some(test) => content.contains(&format!("fn {test}(")),
+            None => place.is_dir() || !content.is_empty(),
+        };
+        assert!(is_there, "docs/budgets.md names `{name}`, which does not exist");
+    }
+}

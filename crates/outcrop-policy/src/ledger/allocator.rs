@@ -158,7 +158,7 @@ impl Rows {
         }
         for settled in &report.settled {
             if self.journal(settled) {
-                applied.entries.push(settled.clone());
+                applied.entries.push(Settled::clone(settled));
             }
         }
         for account in &report.accounts {

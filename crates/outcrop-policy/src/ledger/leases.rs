@@ -2,8 +2,12 @@
 //!
 //! An account is opened by the first request that touches it and closed when its window is over or
 //! nobody has used it for a while. What was reserved settles in the account of its admission.
+//!
+//! No step of it walks over all accounts: what changed is listed, and the rest is looked at a few at a
+//! time, so that whoever holds the lock holds it for a moment however many accounts there are.
 
-use std::collections::{HashMap, VecDeque};
+use std::collections::{BTreeSet, HashMap};
+use std::ops::Bound;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -12,7 +16,8 @@ use smallvec::SmallVec;
 use super::budget::{BudgetSpec, Dimension, InputCount};
 use super::clock::{LedgerClock, Now};
 use super::protocol::{
-    ACCOUNTS_PER_REQUEST_MAX, AccountAnswer, AccountKey, Answer, EntryState, Level, Report, Settled,
+    ACCOUNTS_PER_REQUEST_MAX, AccountAnswer, AccountKey, AccountReport, Answer, EntryState, Level, Report,
+    Settled,
 };
 use super::reservation::{Part, Reserved, Shortfall, Why};
 use super::{AccountView, Claim, Totals};
@@ -27,19 +32,28 @@ mod current;
 const ACCOUNTS_MAX: usize = 100_000;
 /// An account that nobody used for so long is closed, and its lease given back.
 const IDLE_MAX: Duration = Duration::from_secs(30);
+/// Accounts without news that are looked at while the lock is held once.
+pub(super) const WALKED_AT_ONCE: usize = 16;
 /// For so long it is believed that nothing is left, before the allocator is asked again.
 const EXHAUSTED_FOR: Duration = Duration::from_millis(100);
+
+/// What waits to be reported.
+type Outbox = Vec<Box<Settled>>;
 
 #[derive(Debug)]
 pub(super) struct Leases {
     budgets: Vec<Budget>,
     accounts: HashMap<u64, Account, foldhash::fast::RandomState>,
     by_key: HashMap<Arc<AccountKey>, u64>,
+    // Ids of all accounts, so that a walk can pause.
+    ids: BTreeSet<u64>,
+    // Accounts with news, each once.
+    news: Vec<u64>,
     next: u64,
     // Room to write a concrete scope in.
     text: String,
     // Settled and not yet in a report. Bounded by the slots of the dispatch log, one per attempt.
-    outbox: VecDeque<Settled>,
+    outbox: Outbox,
     // The report that was not answered yet: it is sent again as it is.
     open: Option<Arc<Report>>,
     sequence: u64,
@@ -70,9 +84,11 @@ impl Leases {
             budgets: budgets.into_iter().map(Budget::new).collect(),
             accounts: HashMap::default(),
             by_key: HashMap::new(),
+            ids: BTreeSet::new(),
+            news: Vec::new(),
             next: 0,
             text: String::new(),
-            outbox: VecDeque::new(),
+            outbox: Outbox::new(),
             open: None,
             sequence: 0,
             answered: 0,
@@ -92,6 +108,7 @@ impl Leases {
             for id in current.iter().flat_map(Current::ids) {
                 if let Some(account) = self.accounts.get_mut(&id) {
                     account.limit_is(&spec);
+                    account.list(id, &mut self.news);
                 }
             }
             let budget = Budget::new(spec);
@@ -100,6 +117,7 @@ impl Leases {
         for id in before.iter().flat_map(|budget| budget.current.ids()) {
             if let Some(account) = self.accounts.get_mut(&id) {
                 account.retire();
+                account.list(id, &mut self.news);
             }
         }
         self.wanted = true;
@@ -116,7 +134,9 @@ impl Leases {
         for id in &ids {
             let Some(account) = self.accounts.get_mut(id) else { continue };
             account.used_at(now.mono);
-            match account.claim(claim, self.answered, self.concurrency_max, now.mono) {
+            let verdict = account.claim(claim, self.answered, self.concurrency_max, now.mono);
+            account.list(*id, &mut self.news);
+            match verdict {
                 Ok(pool) => parts.push(account.part(*id, pool, claim)),
                 Err(Verdict::Wait) => waits = true,
                 Err(Verdict::No(why)) => return Err(account.exceeded(why, claim, now_ms)),
@@ -140,6 +160,7 @@ impl Leases {
             let Some(account) = self.accounts.get_mut(&part.account) else { continue };
             account.hold(part);
             self.wanted |= account.wants_more(part.pool);
+            account.list(part.account, &mut self.news);
             if part.dimension == Dimension::Usd && account.terms().hard {
                 let left = account.left(part.pool);
                 remaining_nusd = Some(remaining_nusd.map_or(left, |least| least.min(left)));
@@ -154,16 +175,18 @@ impl Leases {
         for part in &reserved.parts {
             if let Some(account) = self.accounts.get_mut(&part.account) {
                 account.free(part);
+                account.list(part.account, &mut self.news);
             }
         }
         self.no_longer_pending(reserved);
         self.totals.void = self.totals.void.saturating_add(1);
     }
 
-    pub(super) fn settle(&mut self, reserved: &Reserved, settled: Settled) {
+    pub(super) fn settle(&mut self, reserved: &Reserved, settled: Box<Settled>) {
         for (part, line) in reserved.parts.iter().zip(&settled.lines) {
             if let Some(account) = self.accounts.get_mut(&part.account) {
                 account.spend(part, line.amount);
+                account.list(part.account, &mut self.news);
             }
         }
         self.no_longer_pending(reserved);
@@ -180,7 +203,7 @@ impl Leases {
                 totals.suspense_nusd = totals.suspense_nusd.saturating_add(reserved.bound.nusd);
             }
         }
-        self.outbox.push_back(settled);
+        self.outbox.push(settled);
     }
 
     fn no_longer_pending(&mut self, reserved: &Reserved) {
@@ -268,15 +291,18 @@ impl Leases {
             self.next = self.next.saturating_add(1);
             self.accounts.insert(self.next, Account::open(Arc::clone(&key), &spec, span, mono));
             self.by_key.insert(key, self.next);
+            self.ids.insert(self.next);
             self.next
         };
         if let Some(before) = budget.current.insert(scope, id).filter(|before| *before != id)
             && let Some(account) = self.accounts.get_mut(&before)
         {
             account.retire();
+            account.list(before, &mut self.news);
         }
         if let Some(account) = self.accounts.get_mut(&id) {
             account.revive();
+            account.list(id, &mut self.news);
         }
         Ok(id)
     }
@@ -286,66 +312,99 @@ impl Leases {
         self.sequence.saturating_add(1)
     }
 
-    pub(super) fn report(&mut self, now: Now, all: bool) -> Arc<Report> {
+    /// The report that is open, or a new one with all the news, which takes `room` for the next ones'
+    /// settlements.
+    pub(super) fn report(&mut self, now: Now, room: Outbox) -> Result<Arc<Report>, Report> {
         if let Some(open) = &self.open {
-            return Arc::clone(open);
+            return Ok(Arc::clone(open));
         }
-        let now_ms = self.clock.tick(now);
-        self.close_idle(now_ms, now.mono);
         self.sequence = self.next_sequence();
         self.wanted = false;
-        let reports = self.accounts.values_mut().filter_map(|account| account.report(all, self.sequence));
-        let report = Arc::new(Report {
-            sequence: self.sequence,
-            now_ms,
-            accounts: reports.collect(),
-            settled: self.outbox.drain(..).collect(),
-        });
-        self.open = Some(Arc::clone(&report));
-        report
-    }
-
-    fn close_idle(&mut self, now_ms: i64, mono: Duration) {
-        for budget in &mut self.budgets {
-            budget.current.retain(|id| match self.accounts.get_mut(&id) {
-                Some(account) if account.is_over(now_ms) || account.is_idle(mono, IDLE_MAX) => {
-                    account.retire();
-                    false
-                }
-                Some(_) => true,
-                None => false,
-            });
+        let now_ms = self.clock.tick(now);
+        let mut accounts = Vec::with_capacity(self.news.len());
+        let mut news = std::mem::take(&mut self.news);
+        for id in news.drain(..) {
+            let Some(account) = self.accounts.get_mut(&id) else { continue };
+            account.unlist();
+            retire_if_done(account, id, &mut self.budgets, (now_ms, now.mono));
+            accounts.push(account.report(self.sequence));
+            let followed = account.is_earlier_part().then(|| Arc::clone(account.key()));
+            accounts.extend(followed.and_then(|key| self.successor(&key)));
         }
+        self.news = news;
+        let settled = std::mem::replace(&mut self.outbox, room);
+        Err(Report { sequence: self.sequence, now_ms, accounts, settled })
     }
 
-    pub(super) fn answered(&mut self, answer: &Answer, now: Now) -> Vec<Arc<str>> {
-        let Some(open) = self.open.take_if(|open| open.sequence == answer.sequence) else {
-            return Vec::new();
-        };
-        self.answered = answer.sequence;
-        for said in &answer.accounts {
-            self.hear(said, &open, now.mono);
+    /// The account that what an earlier part of a rolling window gives back is to be had in: it hears of
+    /// that with the same answer.
+    fn successor(&mut self, key: &AccountKey) -> Option<AccountReport> {
+        let budget = self.budgets.iter().find(|budget| budget.spec.id == key.budget)?;
+        let id = budget.current.open_of(&key.scope)?;
+        let account = self.accounts.get_mut(&id)?;
+        let is_quiet = !account.has_news() && !account.is_told_in(self.sequence);
+        is_quiet.then(|| account.report(self.sequence))
+    }
+
+    /// Adds some of the accounts without news, after that of an id, and retires those that nobody needs.
+    /// Gives back where to go on. Those that have news by now are told in the next report: what they
+    /// settled is not in this one.
+    pub(super) fn add_quiet(&mut self, report: &mut Report, now: Now, after: u64) -> Option<u64> {
+        let now_ms = self.clock.tick(now);
+        let mut last = None;
+        for id in self.ids.range((Bound::Excluded(after), Bound::Unbounded)).take(WALKED_AT_ONCE) {
+            last = Some(*id);
+            let Some(account) = self.accounts.get_mut(id) else { continue };
+            if !account.has_news() && !account.is_told_in(self.sequence) {
+                retire_if_done(account, *id, &mut self.budgets, (now_ms, now.mono));
+                report.accounts.push(account.report(self.sequence));
+            }
         }
-        open.settled.iter().map(|settled| Arc::clone(&settled.attempt)).collect()
+        last
     }
 
-    fn hear(&mut self, said: &AccountAnswer, open: &Report, mono: Duration) {
+    /// It is to be sent, again and again until it is answered.
+    pub(super) fn send(&mut self, report: Arc<Report>) {
+        self.open = Some(report);
+    }
+
+    /// The open report, if the answer is to it.
+    pub(super) fn asked(&self, answer: &Answer) -> Option<Arc<Report>> {
+        self.open.as_ref().filter(|open| open.sequence == answer.sequence).map(Arc::clone)
+    }
+
+    /// What the answer says of one account; whether the report gave it back.
+    pub(super) fn hear(&mut self, said: &AccountAnswer, closed: bool, mono: Duration) {
         let Some(id) = self.by_key.get(&said.key).copied() else { return };
         let Some(account) = self.accounts.get_mut(&id) else { return };
         account.hear(said, mono);
-        let closed = open.accounts.iter().any(|account| account.closed && account.key == said.key);
         if closed && account.reopen_or_end() {
             self.accounts.remove(&id);
             self.by_key.remove(&said.key);
+            self.ids.remove(&id);
+        } else {
+            account.list(id, &mut self.news);
         }
+    }
+
+    /// All that the answer says was heard.
+    pub(super) fn answered(&mut self, answer: &Answer) {
+        self.open = None;
+        self.answered = answer.sequence;
     }
 
     pub(super) fn is_due(&self) -> bool {
         self.wanted || !self.outbox.is_empty()
     }
 
-    pub(super) fn accounts(&self) -> Vec<AccountView> {
-        self.accounts.values().map(Account::view).collect()
+    /// Some of the accounts, after that of an id. Gives back where to go on.
+    pub(super) fn view(&self, views: &mut Vec<AccountView>, after: u64) -> Option<u64> {
+        let mut last = None;
+        for id in self.ids.range((Bound::Excluded(after), Bound::Unbounded)).take(WALKED_AT_ONCE) {
+            last = Some(*id);
+            views.extend(self.accounts.get(id).map(Account::view));
+        }
+        last
     }
 
     pub(super) fn budgets(&self) -> Vec<Arc<BudgetSpec>> {
@@ -366,6 +425,18 @@ impl Leases {
 
     pub(super) fn confirm_clock(&mut self, now: Now) {
         self.clock.confirm(now);
+    }
+}
+
+/// An account whose window is over, or that nobody has used for long, takes nothing new. What it gives
+/// back is told in the report that tells of the others, so that they hear of it with the answer.
+fn retire_if_done(account: &mut Account, id: u64, budgets: &mut [Budget], (now_ms, mono): (i64, Duration)) {
+    if !account.is_over(now_ms) && !account.is_idle(mono, IDLE_MAX) {
+        return;
+    }
+    account.retire();
+    if let Some(budget) = budgets.iter_mut().find(|budget| budget.spec.id == account.key().budget) {
+        budget.current.remove(&account.key().scope, id);
     }
 }
 

@@ -176,7 +176,11 @@ pub struct Report {
     /// Accounts that changed, or that somebody waits for.
     pub accounts: Vec<AccountReport>,
     /// Attempts that ended.
-    pub settled: Vec<Settled>,
+    #[allow(
+        clippy::vec_box,
+        reason = "handed over under the ledger's lock, where nothing large may be moved"
+    )]
+    pub settled: Vec<Box<Settled>>,
 }
 
 impl Report {

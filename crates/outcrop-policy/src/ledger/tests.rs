@@ -42,7 +42,11 @@ impl World {
     }
 
     fn exchange_words(&mut self) -> Vec<Crossing> {
-        let report = self.ledger.report(self.now, false);
+        self.say(false)
+    }
+
+    fn say(&mut self, all: bool) -> Vec<Crossing> {
+        let report = self.ledger.report(self.now, all);
         let answer = self.rows.apply(Teller { replica: &self.replica, replicas: 1 }, &report).answer;
         self.ledger.answered(&answer, self.now);
         answer.crossings
@@ -269,9 +273,50 @@ fn an_account_that_nobody_uses_gives_its_lease_back_and_can_be_opened_again() {
     world.ledger.void(&reserved);
     world.exchange_words();
     world.after(31_000);
-    world.exchange_words();
+    world.say(true);
     assert_eq!((world.balance().leased, world.ledger.accounts().len()), (0, 0));
     assert!(world.claim(10, Priority::High).is_ok());
+}
+
+#[test]
+fn a_report_tells_of_what_changed_and_a_heartbeat_of_each_account_once() {
+    let mut world = World::of(vec![budget("key:*", Window::Lifetime, 1_000)]);
+    let claim = |world: &World, key: &str| {
+        let whose = Attribution { key: key.into(), ..Attribution::default() };
+        let bound = Amounts { requests: 1, ..Amounts::default() };
+        let claim = Claim { whose: &whose, bound, priority: Priority::High, waited: None };
+        world.ledger.reserve(&claim, world.now)
+    };
+    // More than are looked at while the lock is held once.
+    let keys: Vec<String> = (0..100).map(|n| format!("k{n}")).collect();
+    // The first answer says what there is, the second leases it.
+    for _ in 0..2 {
+        for key in &keys {
+            assert!(matches!(claim(&world, key), Err(Shortfall::Wait(_))), "not leased yet");
+        }
+        world.exchange_words();
+    }
+    let told = |world: &mut World, all: bool| {
+        let report = world.ledger.report(world.now, all);
+        let answer = world.rows.apply(Teller { replica: &world.replica, replicas: 1 }, &report).answer;
+        world.ledger.answered(&answer, world.now);
+        report.accounts.iter().map(|account| account.key.scope.to_string()).collect::<Vec<_>>()
+    };
+    let reserved = claim(&world, "k7").unwrap();
+    world.ledger.void(&reserved);
+    assert_eq!(told(&mut world, false), ["key:k7"], "once, although it changed twice");
+    assert!(told(&mut world, false).is_empty());
+    let reserved = claim(&world, "k8").unwrap();
+    world.ledger.void(&reserved);
+    let mut all = told(&mut world, true);
+    all.sort_unstable();
+    let mut expected: Vec<String> = keys.iter().map(|key| format!("key:{key}")).collect();
+    expected.sort_unstable();
+    assert_eq!(all, expected);
+    assert_eq!(world.ledger.accounts().len(), keys.len());
+    world.after(31_000);
+    world.say(true);
+    assert_eq!(world.ledger.accounts().len(), 0, "all of them are closed");
 }
 
 #[test]

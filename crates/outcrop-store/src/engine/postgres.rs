@@ -16,6 +16,7 @@ use tokio_util::task::TaskTracker;
 
 use super::{JOBS_MAX, Job, Lanes, Task, is_of_engine, tell};
 use crate::StoreError;
+use crate::location::postgres_config;
 use crate::schema::migrate_postgres;
 use crate::session::{Link, Session, postgres_failed};
 use crate::work::{Outcome, Work, perform};
@@ -134,7 +135,7 @@ struct Connector {
 impl Connector {
     fn new(address: &str, tasks: &TaskTracker) -> Result<Self, StoreError> {
         let unreadable = |_| StoreError::Refused("the address of the store cannot be read".to_owned());
-        let mut config: Config = address.parse().map_err(unreadable)?;
+        let mut config = postgres_config(address).map_err(unreadable)?;
         let tls = if config.get_ssl_mode() == SslMode::Require {
             Some(MakeRustlsConnect::new(trusting_the_machine()?))
         } else {

@@ -55,6 +55,16 @@ pub(super) fn list(answer: &Value) -> String {
     if answer["clock_frozen"] == true {
         text.push_str("The wall clock has run ahead and is not believed: `outcrop budget confirm-clock`\n");
     }
+    for silent in items(&answer["silent"]) {
+        let (replica, accounts) = (word(&silent["replica"]), &silent["accounts"]);
+        // Writing into a string cannot fail.
+        let _ = writeln!(
+            text,
+            "The replica {replica} has been silent since {} and holds leases of {accounts} accounts. If it never \
+             comes back: `outcrop budget reconcile --replica {replica} --reason …`",
+            word(&silent["heard_at"])
+        );
+    }
     if let Some(count @ 1..) = answer["overshoots"].as_u64() {
         // Writing into a string cannot fail.
         let _ =

@@ -291,3 +291,73 @@ async fn what_cost_more_than_was_reserved_is_an_alert() {
     let (_, shown, _) = here.run(&["budget", "alerts"]);
     assert!(shown.contains(told[0]["attempt"].as_str().unwrap()), "{shown}");
 }
+
+#[tokio::test]
+async fn each_burn_rate_fires_at_its_multiple_of_the_linear_pace() {
+    let folder = tempfile::tempdir().unwrap();
+    // A week has 168 hours: the linear pace is a request in four hours. An hour at 14.4 times of it is 3.6
+    // requests, six hours at 6 times are 9, three days at the pace itself 18.
+    let setup = Setup {
+        listen: format!("operator = \"{}\"", folder.path().join("outcrop.sock").display()),
+        more: "[[budget]]\nscope = \"all\"\nlimit = \"42 requests\"\nwindow = \"week\"\n\
+               [[budget]]\nscope = \"all\"\nlimit = \"42 requests\"\nwindow = \"lifetime\"\n"
+            .to_owned(),
+        ..Setup::default()
+    };
+    let here = Here { house: House::set_up(setup).await, folder };
+    let mut asked = 0;
+    for (requests, expected) in [(3, vec![]), (4, vec![144]), (9, vec![144, 60]), (18, vec![144, 60, 10])] {
+        while asked < requests {
+            let answer = Api::OpenAi.ask(&here.house, "on-oai", "[[tokens=3]]", false, &[]).await;
+            assert_eq!(answer.status, 200, "{answer:?}");
+            asked += 1;
+        }
+        let alerts = eventually("all are settled", async || {
+            let settled = here.show("all").await["budgets"][0]["accounts"][0]["posted"] == json!(requests);
+            if settled { Some(here.house.admin("/admin/v1/alerts").await.json()) } else { None }
+        })
+        .await;
+        let burning = alerts["burning"].as_array().unwrap();
+        let fired: Vec<&Value> = burning.iter().map(|alert| &alert["burn"]["threshold_tenths"]).collect();
+        assert_eq!(
+            fired,
+            expected.iter().map(|tenths| json!(tenths)).collect::<Vec<_>>().iter().collect::<Vec<_>>()
+        );
+        assert!(burning.iter().all(|alert| alert["budget"] == "all/week/requests"), "{alerts}");
+    }
+    let (code, shown, _) = here.run(&["budget", "alerts"]);
+    let all = ["14.4 times", "60 min and 5 min", "6.0 times", "1.0 times", "4320 min and 360 min"];
+    assert!(code == 0 && all.iter().all(|words| shown.contains(words)), "{shown}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_invocation_log_is_read_from_its_file() {
+    let here = Here::start().await;
+    let record = here.leave(CI).await;
+    here.suspended("key:ci").await;
+    let file = here.folder.path().join("invocations.jsonl");
+    let line = |id: &str, input: u64, output: u64| {
+        json!({
+            "requestId": id, "timestamp": "2026-11-24T00:00:00Z", "modelId": "m",
+            "input": {"inputTokenCount": input, "inputBodyJson": {"messages": "a prompt"}},
+            "output": {"outputTokenCount": output, "outputBodyJson": {}},
+        })
+        .to_string()
+    };
+    let own = line(&record.request_id, record.input_tokens, record.output_tokens);
+    let reconcile = |text: &str| {
+        std::fs::write(&file, text).unwrap();
+        here.run(&["budget", "reconcile", "--log", file.to_str().unwrap(), "--json"])
+    };
+    let (code, _, complaint) = reconcile(&format!("{own}\nno json\n"));
+    assert!(code == 64 && complaint.contains("invocations.jsonl:2: this is no JSON"), "{code} {complaint}");
+    let (code, told, complaint) = reconcile(&format!("{}\n\n{own}\n", line("somebody-else", 1, 1)));
+    let told: Value = serde_json::from_str(&told).unwrap_or_else(|_| panic!("{complaint}"));
+    assert_eq!((code, &told["unmatched"], &told["refused"]), (0, &json!(1), &json!([])), "{told}");
+    assert_eq!(told["resolved"].as_array().unwrap().len(), 1, "{told}");
+    let account = here.show("key:ci").await["budgets"][0]["accounts"][0].clone();
+    let expected = (&json!(record.cost_nusd), &json!(0));
+    assert_eq!((&account["posted"], &account["suspense"]), expected, "{account}");
+    let (code, _, complaint) = here.run(&["budget", "reconcile", "--log", "/nowhere.jsonl"]);
+    assert!(code == 64 && complaint.contains("/nowhere.jsonl"), "{code} {complaint}");
+}

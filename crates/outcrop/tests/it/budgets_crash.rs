@@ -15,5 +15,6 @@ mod postgres;
 mod process;
 mod replicas;
 mod restarts;
+mod secured;
 mod stands;
 mod takeover;

@@ -96,6 +96,38 @@ fn prices_are_shown_with_who_says_so() {
 }
 
 #[test]
+fn check_shows_the_budgets_in_force() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("budgets.toml");
+    let check = |budgets: &str, more: &[&str]| {
+        fs::write(&file, fs::read_to_string(example()).unwrap() + budgets).unwrap();
+        outcrop().arg("check").args(more).arg("--config").arg(&file).envs(LAB_VARIABLES).output().unwrap()
+    };
+    let budgets = "\n[[budget]]\nscope = \"run:*\"\nlimit = \"7.5 USD\"\nwindow = \"day\"\n\
+                   [[budget]]\nscope = \"team:grey\"\nlimit = \"9 Mtok output\"\nwindow = \"lifetime\"\nhard = false\n";
+    let output = check(budgets, &["--json"]);
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    let shown: Value = serde_json::from_slice(&output.stdout).unwrap();
+    let of = |id: &str| {
+        let all = shown["budgets"].as_array().unwrap();
+        all.iter().find(|budget| budget["id"] == id).unwrap_or_else(|| panic!("{id}: {all:?}"))
+    };
+    let run = of("run:*/day/USD");
+    assert_eq!((&run["limit"], &run["hard"]), (&7_500_000_000_u64.into(), &true.into()), "{run}");
+    assert_eq!(run["carve_out"], 375_000_000, "5 % for emergencies");
+    let grey = of("team:grey/lifetime/output tokens");
+    assert_eq!((&grey["limit"], &grey["hard"]), (&9_000_000.into(), &false.into()), "{grey}");
+    let output = check(budgets, &[]);
+    let table = String::from_utf8_lossy(&output.stdout).into_owned();
+    let row = |words: &[&str]| table.lines().any(|line| words.iter().all(|word| line.contains(word)));
+    assert!(row(&["run:*", "day", "7.50 USD", "hard", "0.375 USD"]), "{table}");
+    assert!(row(&["team:grey", "lifetime", "9000000 output tokens", "soft"]), "{table}");
+    let refused = check("\n[[budget]]\nscope = \"run:*\"\nlimit = \"7.5 bananas\"\n", &[]);
+    assert_eq!(refused.status.code(), Some(BAD.into()));
+    assert!(String::from_utf8_lossy(&refused.stderr).contains("budgets.toml:"), "{refused:?}");
+}
+
+#[test]
 fn a_missing_variable_is_named() {
     let output = outcrop().arg("check").arg("--config").arg(example()).output().unwrap();
     assert_eq!(output.status.code(), Some(BAD.into()));

@@ -112,6 +112,8 @@ async fn a_count_that_fails_changes_nothing() {
         Fault::new(FaultKind::Throttle),
         Fault::new(FaultKind::Garbage),
         Fault::new(FaultKind::ResetBefore),
+        // It is given up after a second, long before the request's own deadline.
+        Fault::new(FaultKind::Hang),
     ] {
         let house = House::with(&budget("all", EXACT)).await;
         house.break_path("fra", fault.clone().times(1)).await;

@@ -448,3 +448,27 @@ async fn the_commands_stop_list_and_resume() {
     assert!(code == 0 && told.contains("resumed"), "{told}{complaint}");
     assert_eq!(here.ask(Api::OpenAi, "on-fra", false, &[]).await.status, 200);
 }
+
+#[tokio::test]
+async fn what_is_still_being_counted_is_never_sent() {
+    let budget = "[[budget]]\nscope = \"all\"\nwindow = \"lifetime\"\nlimit = \"0.2 USD\"\n\
+                  carve_out = \"0%\"\ninput_count = \"exact\"\n";
+    let here = Stoppable::start(budget).await;
+    // Its bytes do not fit, so it is counted; the count does not answer.
+    let text = format!("[[tokens=3]]{}", "word ".repeat(16_000));
+    let ask = async || Api::Converse.ask(&here.house, "on-fra", &text, false, &[("x-api-key", KEY)]).await;
+    here.house.break_path("fra", Fault::new(FaultKind::Hang).times(1)).await;
+    let stop = async {
+        eventually("the count", async || (here.house.seen("fra").len() == 1).then_some(())).await;
+        here.stop("key:ci", "kill").await;
+    };
+    let (answer, ()) = tokio::join!(ask(), stop);
+    let (_, code) = Api::Converse.error(&answer);
+    assert!(["stopped", "budget_exceeded"].contains(&code.as_str()), "{answer:?}");
+    let seen = here.house.seen("fra");
+    assert!(seen.len() == 1 && seen[0].path.ends_with("count-tokens"), "nothing is sent: {seen:?}");
+    here.resume("key:ci").await;
+    let answer = ask().await;
+    assert_eq!(answer.status, 200, "nothing stays reserved: {answer:?}");
+    assert_eq!(here.house.executions("fra"), 1);
+}

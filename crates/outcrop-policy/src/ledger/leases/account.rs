@@ -86,6 +86,10 @@ pub(super) struct Account {
     asked_in: u64,
     used: Duration,
     changed: bool,
+    // Whether it stands in the list of those with news.
+    listed: bool,
+    // The last report that spoke of it.
+    told_in: u64,
 }
 
 impl Account {
@@ -114,7 +118,38 @@ impl Account {
             asked_in: 0,
             used: mono,
             changed: true,
+            listed: false,
+            told_in: 0,
         }
+    }
+
+    pub(super) fn key(&self) -> &Arc<AccountKey> {
+        &self.key
+    }
+
+    /// Whether it is a part of a rolling window that takes nothing new.
+    pub(super) fn is_earlier_part(&self) -> bool {
+        self.terms.reach_ms.is_some() && self.life != Life::Open
+    }
+
+    /// Puts it into the list of those with news, once.
+    pub(super) fn list(&mut self, id: u64, news: &mut Vec<u64>) {
+        if self.changed && !self.listed {
+            self.listed = true;
+            news.push(id);
+        }
+    }
+
+    pub(super) fn unlist(&mut self) {
+        self.listed = false;
+    }
+
+    pub(super) fn has_news(&self) -> bool {
+        self.changed
+    }
+
+    pub(super) fn is_told_in(&self, sequence: u64) -> bool {
+        self.told_in == sequence
     }
 
     pub(super) fn terms(&self) -> &Terms {
@@ -329,16 +364,15 @@ impl Account {
         }
     }
 
-    pub(super) fn report(&mut self, all: bool, sequence: u64) -> Option<AccountReport> {
+    pub(super) fn report(&mut self, sequence: u64) -> AccountReport {
         if self.life == Life::Retired && self.open == 0 {
             self.life = Life::Closing { wanted: false };
-        } else if !self.changed && !all {
-            return None;
         }
         if self.life == Life::Retired || self.is_over_limit() {
             self.give_back();
         }
         self.changed = false;
+        self.told_in = sequence;
         let closed = matches!(self.life, Life::Closing { .. });
         let waited_for = self.leases.iter().any(|lease| lease.need > 0);
         if waited_for {
@@ -349,7 +383,7 @@ impl Account {
             LeaseReport { spent: if closed { lease.granted } else { lease.spent }, need, want }
         });
         let pending = self.leases.iter().map(|lease| lease.pending).fold(0, i64::saturating_add);
-        Some(AccountReport { key: AccountKey::clone(&self.key), terms: self.terms, pending, leases, closed })
+        AccountReport { key: AccountKey::clone(&self.key), terms: self.terms, pending, leases, closed }
     }
 
     fn give_back(&mut self) {

@@ -35,6 +35,14 @@ impl Current {
         }
     }
 
+    /// The open account of a concrete scope.
+    pub(super) fn open_of(&self, instance: &str) -> Option<u64> {
+        match self {
+            Self::One(_, id) => *id,
+            Self::Each(ids) => ids.get(instance).copied(),
+        }
+    }
+
     /// The concrete scope of a request.
     pub(super) fn instance(&self, scope: &Scope, whose: &Attribution) -> Arc<str> {
         match self {
@@ -59,11 +67,15 @@ impl Current {
         one.into_iter().chain(each.into_iter().flatten())
     }
 
-    /// Forgets those of which `keep` says so.
-    pub(super) fn retain(&mut self, mut keep: impl FnMut(u64) -> bool) {
+    /// Forgets an account, unless another is open for its scope.
+    pub(super) fn remove(&mut self, instance: &str, id: u64) {
         match self {
-            Self::One(_, id) => *id = id.filter(|id| keep(*id)),
-            Self::Each(ids) => ids.retain(|_, id| keep(*id)),
+            Self::One(_, open) => *open = open.filter(|open| *open != id),
+            Self::Each(ids) => {
+                if ids.get(instance) == Some(&id) {
+                    ids.remove(instance);
+                }
+            }
         }
     }
 }

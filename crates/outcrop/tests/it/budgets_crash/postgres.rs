@@ -21,10 +21,17 @@ use crate::house::eventually;
 pub(super) struct Server {
     folder: TempDir,
     process: Option<Child>,
+    // Further words of its command line.
+    settings: Vec<String>,
 }
 
 impl Server {
     pub(super) async fn start() -> Self {
+        Self::start_with(|_| vec!["listen_addresses=".to_owned()]).await
+    }
+
+    /// One with other settings, which may name files that are put into its folder.
+    pub(super) async fn start_with(settings: impl FnOnce(&Path) -> Vec<String>) -> Self {
         let folder = tempfile::tempdir().unwrap();
         fs::set_permissions(folder.path(), fs::Permissions::from_mode(0o777)).unwrap();
         let init = tool("initdb", folder.path())
@@ -33,7 +40,8 @@ impl Server {
             .output()
             .unwrap();
         assert!(init.status.success(), "{}", String::from_utf8_lossy(&init.stderr));
-        let mut server = Self { folder, process: None };
+        let settings = settings(folder.path());
+        let mut server = Self { folder, process: None, settings };
         server.resume().await;
         server
     }
@@ -41,14 +49,17 @@ impl Server {
     /// Runs it, the first time or again.
     pub(super) async fn resume(&mut self) {
         let process = tool("postgres", self.folder.path())
-            .args(["-D", "data", "-c", "listen_addresses=", "-c", "fsync=off", "-k"])
+            .args(["-D", "data", "-c", "fsync=off", "-k"])
             .arg(self.folder.path())
+            .args(self.settings.iter().flat_map(|setting| ["-c", setting]))
             .stderr(Stdio::null())
             .spawn();
         self.process = Some(process.unwrap());
         eventually("PostgreSQL is ready", async || {
             let mut asking = tool("pg_isready", self.folder.path());
             asking.arg("-h").arg(self.folder.path()).stderr(Stdio::null());
+            let port = self.settings.iter().find_map(|setting| setting.strip_prefix("port="));
+            asking.args(port.iter().flat_map(|port| ["-p", port]));
             asking.status().unwrap().success().then_some(())
         })
         .await;

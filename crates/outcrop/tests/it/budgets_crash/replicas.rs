@@ -198,6 +198,47 @@ async fn a_flag_turned_at_one_is_obeyed_at_the_other_and_outlives_both() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn what_a_replica_held_that_never_comes_back_is_in_suspense_once_an_operator_says_so() {
+    const LIMIT: i64 = 200;
+    let pair = Pair::open(LIMIT).await;
+    let [first, second] = pair.start().await;
+    for gateway in [&first, &second] {
+        serves(gateway).await;
+    }
+    eventually("it holds a lease", async || {
+        let stands = pair.server.stands().await;
+        (stands.posted >= 2 && stands.pending == 0 && stands.leased > 0).then_some(())
+    })
+    .await;
+    first.kill().await;
+    let command = |words: &[&str]| {
+        let words: Vec<String> = words.iter().map(|word| (*word).to_owned()).collect();
+        let place = &pair.places[1];
+        async move { place.run(&words.iter().map(String::as_str).collect::<Vec<_>>()).await }
+    };
+    let silent = eventually("it is silent", async || {
+        let list: Value = serde_json::from_str(&command(&["budget", "list", "--json"]).await).unwrap();
+        list["silent"][0]["replica"].as_str().map(str::to_owned)
+    })
+    .await;
+    let list = command(&["budget", "list"]).await;
+    assert!(list.contains(&format!("reconcile --replica {silent}")), "the way out is shown: {list}");
+    let before = pair.server.stands().await;
+    command(&["budget", "reconcile", "--replica", &silent, "--reason", "its machine is gone"]).await;
+    let after = pair.server.stands().await;
+    let gone = before.leased - after.leased;
+    assert!(gone > 0 && after.suspense == before.suspense + gone, "{before:?} {after:?}");
+    assert!(after.committed() + after.leased <= LIMIT, "{after:?}");
+    let list: Value = serde_json::from_str(&command(&["budget", "list", "--json"]).await).unwrap();
+    assert_eq!(list["silent"], json!([]), "{list}");
+    // The rest may be spent, and no more.
+    let told = rush(&[second.data], 300).await;
+    assert!(count(&told, "budget_exceeded") > 0, "{told:?}");
+    assert!(bill(&pair.lab).await.executed + after.suspense <= LIMIT);
+    assert_eq!(second.terminate().await, Some(0));
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_stop_and_a_revocation_on_one_are_in_force_on_the_other() {
     let hash = to_hex(&Pepper::new(PEPPER.as_bytes()).hash(BOSS));
     let more = format!("[[key]]\nname = \"boss\"\nhash = \"oc_00d1:{hash}\"\nrole = \"admin\"\n");
