@@ -134,9 +134,9 @@ impl Walk {
 
     fn wait_of(&self, why: Denied) -> Option<Duration> {
         match why {
-            Denied::Resting { wait } => Some(wait),
+            // Its budget of retries may let one through before its pause is over.
             Denied::Tripped { wait } if self.terms() == Terms::Further => Some(wait.min(LOOK_MAX)),
-            Denied::Tripped { wait } => Some(wait),
+            Denied::Tripped { wait } | Denied::Resting { wait } => Some(wait),
             Denied::NoRetry => Some(LOOK_MAX),
             Denied::Held => None,
         }

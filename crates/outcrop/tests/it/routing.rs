@@ -206,14 +206,14 @@ async fn what_rests_is_waited_for_when_the_others_have_failed() {
 }
 
 #[tokio::test]
-async fn who_was_alive_a_moment_ago_is_waited_for_when_none_serves() {
+async fn where_none_serves_another_may_answer_within_its_retry_budget() {
     let house = house("").await;
     answered_by(&house, "fra-dub", "fra").await;
     answered_by(&house, "dub-fra", "dub").await;
     for path in ["fra", "dub"] {
         house.take_down(path).await;
     }
-    // Without a deadline of their own they would be held as long as somebody is hoped for.
+    // With the usual deadline they would be held as long as somebody is hoped for.
     let hurried = [("x-outcrop-operation", "fra-dub"), ("x-outcrop-deadline-ms", "300")];
     join_all((0..12).map(|_| Api::OpenAi.ask(&house, "any", "[[tokens=5]]", false, &hurried))).await;
     for path in ["fra", "dub"] {
