@@ -74,7 +74,7 @@ impl<'a> Course<'a> {
             }
             let terms = if is_hedge { Terms::First } else { self.walk.terms() };
             match self.begin(position, choice, terms, record).await {
-                Begun::Leg(leg) => return self.has_begun(leg, is_hedge, record),
+                Begun::Leg(leg) => return self.has_begun(leg, is_hedge),
                 Begun::Ended(at, opened) => return Turn::Ended(at, opened),
                 Begun::Not(NotBegun::Denied(why)) => self.walk.denied(position, why),
                 Begun::Not(NotBegun::Refused(failure)) => {
@@ -209,7 +209,7 @@ impl<'a> Course<'a> {
         }
     }
 
-    fn has_begun(&mut self, leg: Leg<'a>, is_hedge: bool, record: &Record) -> Turn {
+    fn has_begun(&mut self, leg: Leg<'a>, is_hedge: bool) -> Turn {
         if !is_hedge {
             self.legs.iter_mut().for_each(Leg::is_late);
         }
@@ -217,7 +217,6 @@ impl<'a> Course<'a> {
             Some(at) if self.legs.is_empty() => Some(leg.slow_at().map_or(at, |slow| slow.min(at))),
             _ => leg.slow_at(),
         };
-        debug_assert!(record.attempts() + self.legs.len() < usize::from(u8::MAX), "bounded by the walk");
         self.legs.push(leg);
         Turn::Wait
     }
@@ -291,6 +290,7 @@ impl<'a> Course<'a> {
 }
 
 /// What came of beginning a leg.
+#[expect(clippy::large_enum_variant, reason = "one per attempt, and never stored")]
 enum Begun<'a> {
     Leg(Leg<'a>),
     /// Another leg ended meanwhile.
