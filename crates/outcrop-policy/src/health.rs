@@ -96,6 +96,11 @@ impl Health {
         self.targets.read().get(name).is_none_or(|target| target.would_admit(terms, now))
     }
 
+    /// Whether a target has answered within the last ten seconds.
+    pub fn is_alive(&self, name: &str, now: Instant) -> bool {
+        self.targets.read().get(name).is_some_and(|target| target.is_alive(now))
+    }
+
     /// A request came that could have a second leg.
     pub fn could_hedge(&self, now: Instant) {
         self.hedges.lock().count(now);

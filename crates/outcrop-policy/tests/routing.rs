@@ -121,7 +121,7 @@ fn a_brown_out() {
     let lives = three(&fra, &[(0, Answers(230.0))], &[(0, Answers(250.0))]);
     let brown = Scenario { strategy: Strategy::LatencyFirst, ..scenario(lives) };
     // Below the bar of the others: what is within a fifth of the best is told apart by noisy samples only.
-    play("brown-out", &brown, &Bars { right: 88.0, ..USUAL });
+    play("brown-out", &brown, &Bars { right: 90.0, ..USUAL });
 }
 
 #[test]
@@ -138,7 +138,7 @@ fn slow_drift() {
     let lives = three(&drift, &[(0, Answers(250.0))], &[(0, Answers(250.0))]);
     let drifting = Scenario { strategy: Strategy::LatencyFirst, ..scenario(lives) };
     // Below the bar of the others: a mean follows a drift with its own memory behind it.
-    play("slow drift", &drifting, &Bars { right: 90.0, ..USUAL });
+    play("slow drift", &drifting, &Bars { right: 93.0, ..USUAL });
 }
 
 #[test]

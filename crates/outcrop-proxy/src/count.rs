@@ -69,6 +69,7 @@ impl Counter<'_> {
                 max_tokens_cap: quote.cap,
             },
             deadline,
+            slow_at: deadline,
             headers: &call.travelling,
             dispatch: &dispatch,
         };

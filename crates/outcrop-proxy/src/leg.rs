@@ -9,10 +9,11 @@ use std::sync::Arc;
 use outcrop_core::AttemptId;
 use outcrop_core::decision::{Exclusion, InputCounted};
 use outcrop_core::failure::{Class, Failure, Reason};
-use outcrop_policy::health::{Errand, Terms};
+use outcrop_policy::health::{Denied, Errand, Terms};
 use outcrop_policy::route::{Choice, TargetSpec, target_name};
 use outcrop_policy::scope::Attribution;
 use outcrop_policy::stops::Phase;
+use outcrop_policy::walk::Walk;
 use outcrop_upstream::AnswerBody;
 use tokio::time::Instant;
 
@@ -23,7 +24,7 @@ use crate::drain::Opened;
 use crate::gate::Ear;
 use crate::gateway::{Gateway, Snapshot};
 use crate::intake::Call;
-use crate::opening::{Opening, Try};
+use crate::opening::{Opening, Try, out_of_time};
 use crate::payer::{Asking, Payer};
 use crate::plan::shape_of;
 use crate::reserve::{Reservation, reserve};
@@ -48,6 +49,8 @@ pub(crate) struct Leg<'a> {
     stop: Ear,
     started: Instant,
     by: Instant,
+    slow_at: Option<Instant>,
+    is_late: bool,
     opening: Opening,
     trial: Trial,
     input_counted: Option<InputCounted>,
@@ -55,7 +58,7 @@ pub(crate) struct Leg<'a> {
 
 /// What a leg is begun with.
 #[derive(Clone, Copy)]
-pub(crate) struct Start<'a> {
+pub(crate) struct Start<'a, 'w> {
     pub(crate) choice: &'a Choice,
     pub(crate) spec: &'a TargetSpec,
     pub(crate) terms: Terms,
@@ -63,29 +66,51 @@ pub(crate) struct Start<'a> {
     pub(crate) number: usize,
     /// Until then there must be content.
     pub(crate) by: Instant,
-    /// Whether another target could answer instead, so that a lost one is not waited for.
-    pub(crate) others_left: bool,
+    /// How far its plan was walked: a try is slow only where something else could be tried.
+    pub(crate) walk: &'w Walk,
+}
+
+/// Why a leg could not begin.
+#[derive(Debug)]
+pub(crate) enum NotBegun {
+    /// The health of its target is in the way, for now.
+    Denied(Denied),
+    /// Something else is.
+    Refused(Failure),
+}
+
+impl From<Failure> for NotBegun {
+    fn from(failure: Failure) -> Self {
+        Self::Refused(failure)
+    }
+}
+
+impl NotBegun {
+    /// What a caller is told who has nowhere else to go.
+    pub(crate) fn into_failure(self) -> Failure {
+        match self {
+            Self::Denied(denied) => trial::refusal(denied),
+            Self::Refused(failure) => failure,
+        }
+    }
 }
 
 impl<'a> Leg<'a> {
     /// Asks health, stops and budgets, in this order; sends nothing.
     pub(crate) async fn begin(
         exchange: Exchange<'a>,
-        start: Start<'a>,
+        start: Start<'a, '_>,
         record: &mut Record,
-    ) -> Result<Self, Failure> {
+    ) -> Result<Self, NotBegun> {
         let Exchange { gateway, snapshot, call, payer } = exchange;
-        let Start { choice, spec, terms, number, by, others_left } = start;
+        let Start { choice, spec, terms, number, by, walk } = start;
         let target = target_name(&spec.path, &choice.model_id);
         let number = u8::try_from(number).unwrap_or(u8::MAX);
         let id = AttemptId { request: record.id().clone(), number };
         let quote = payer.quote(gateway, snapshot, &call.envelope, (choice, spec))?;
         let tokens = quote.bounds.input_tokens.saturating_add(quote.bounds.output_total());
         let errand = Errand { shape: shape_of(call), tokens, quota: spec.quota, terms };
-        let trial = Trial::begin(gateway, &target, errand).map_err(|denied| {
-            record.excluded(&target, trial::exclusion(denied));
-            trial::refusal(denied)
-        })?;
+        let trial = Trial::begin(gateway, &target, errand).map_err(NotBegun::Denied)?;
         let whose = quote.whose.clone();
         let stop = gateway.stops.listen();
         gateway.stops.may_start(&whose, id.request.as_str(), unix_now)?;
@@ -95,18 +120,38 @@ impl<'a> Leg<'a> {
             Ok(reservation) => reservation,
             Err(failure) => {
                 record.excluded(&target, Exclusion::Budget);
-                return Err(failure);
+                return Err(failure.into());
             }
         };
         let input_counted = reservation.input_counted();
         let started = Instant::now();
-        let patience = trial.patience().filter(|_| others_left && spec.effect.may_repeat());
-        let by = patience.map_or(by, |patience| by.min(started + patience));
-        let one =
-            Try { id, snapshot: Arc::clone(snapshot), call: Arc::clone(call), choice: choice.clone(), by };
+        let may_be_given_up = spec.effect.may_repeat();
+        let slow_after = walk.slow_after(by.saturating_duration_since(started), trial.patience());
+        let slow_at = slow_after.filter(|_| may_be_given_up).map(|after| started + after);
+        let one = Try {
+            id,
+            snapshot: Arc::clone(snapshot),
+            call: Arc::clone(call),
+            choice: choice.clone(),
+            by,
+            slow_at: slow_at.unwrap_or(by),
+        };
         let opening = Opening::new(gateway, spec, one, reservation);
         let phase = phase_of(call);
-        Ok(Self { spec, phase, target, whose, stop, started, by, opening, trial, input_counted })
+        Ok(Self {
+            spec,
+            phase,
+            target,
+            whose,
+            stop,
+            started,
+            by,
+            slow_at,
+            is_late: false,
+            opening,
+            trial,
+            input_counted,
+        })
     }
 
     /// Waits for its first content, its time, or a stop. Cancel safe.
@@ -117,6 +162,22 @@ impl<'a> Leg<'a> {
             failure = stop.cut(whose, *phase) => Err(failure),
             opened = opening.first_content(*by) => opened,
         }
+    }
+
+    /// Where it is tried.
+    pub(crate) fn spec(&self) -> &'a TargetSpec {
+        self.spec
+    }
+
+    /// From when on another target is asked in its stead, if one may be.
+    pub(crate) fn slow_at(&self) -> Option<Instant> {
+        self.slow_at
+    }
+
+    /// Another target is asked in its stead. Its answer is welcome all the same, until that one answers.
+    pub(crate) fn is_late(&mut self) {
+        self.is_late = true;
+        self.trial.is_late();
     }
 
     /// When another leg may be started beside it.
@@ -167,8 +228,17 @@ impl<'a> Leg<'a> {
         }
     }
 
-    /// Another leg was quicker: it is left as a caller leaves, and said in the record.
+    /// It is waited for no longer, and says so.
+    pub(crate) fn give_up(self, record: &mut Record) -> Failure {
+        self.conclude(Err(out_of_time()), record).err().unwrap_or_else(out_of_time)
+    }
+
+    /// Another leg was quicker: a late one is given up, any other left as a caller leaves.
     pub(crate) fn lose(self, record: &mut Record) {
+        if self.is_late {
+            self.give_up(record);
+            return;
+        }
         let lost = Failure::network(Reason::Outrun, Class::CallerGone, "the other leg answered first");
         record.attempt(&Attempted {
             path: &self.spec.path,

@@ -41,6 +41,8 @@ pub(crate) struct Try {
     pub(crate) choice: Choice,
     /// Until then there must be content.
     pub(crate) by: Instant,
+    /// From then on its connection is suspected.
+    pub(crate) slow_at: Instant,
 }
 
 impl Opening {
@@ -51,7 +53,7 @@ impl Opening {
         let dispatch = reservation.dispatch();
         let path = Arc::clone(&spec.path);
         let work = async move {
-            let Try { id, snapshot, call, choice, by } = one;
+            let Try { id, snapshot, call, choice, by, slow_at } = one;
             let path = snapshot.upstreams.path(&path).ok_or_else(|| {
                 Failure::network(Reason::Connect, Class::NotSent, "the path is not part of this snapshot")
             })?;
@@ -60,6 +62,7 @@ impl Opening {
                 envelope: &call.envelope,
                 model: TargetModel { id: &choice.model_id, max_tokens_default: default, max_tokens_cap: cap },
                 deadline: by,
+                slow_at,
                 headers: &call.travelling,
                 tier,
                 dispatch: &dispatch,
@@ -122,6 +125,6 @@ async fn read_prelude(stream: &mut AnswerStream, seen: &mut Vec<Item>) -> Result
     }
 }
 
-fn out_of_time() -> Failure {
+pub(crate) fn out_of_time() -> Failure {
     Failure::network(Reason::Timeout, Class::Ambiguous, "no content within the attempt's share of time")
 }

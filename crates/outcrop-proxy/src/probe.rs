@@ -16,6 +16,7 @@ use outcrop_core::operation::{Operation, Strategy};
 use outcrop_core::{Dialect, Priority, Protocol, TargetId};
 use outcrop_policy::health::{Shape, Terms};
 use outcrop_policy::route::{Choice, TargetSpec, target_name};
+use outcrop_policy::walk::Walk;
 use outcrop_wire::Route;
 use serde_json::json;
 use tokio::time::{Instant, MissedTickBehavior, interval};
@@ -26,7 +27,7 @@ use crate::authenticate::Caller;
 use crate::clock::unix_now;
 use crate::gateway::{Gateway, Snapshot};
 use crate::intake::open;
-use crate::leg::{Exchange, Leg, Start};
+use crate::leg::{Exchange, Leg, NotBegun, Start};
 use crate::payer::Payer;
 use crate::relay::{Delivery, gather};
 use crate::settle::{Ending, Record};
@@ -133,8 +134,8 @@ async fn ask(
     let (priority, deadline) = (operation.priority, record.deadline());
     let seeker = Seeker { caller, operation, priority, deadline, body_bytes: 0 };
     let admission = admit(exchange.gateway, seeker).await?;
-    let start = Start { choice, spec, terms: Terms::First, number: 1, by: deadline, others_left: false };
-    let mut leg = Leg::begin(exchange, start, record).await?;
+    let start = Start { choice, spec, terms: Terms::First, number: 1, by: deadline, walk: &Walk::default() };
+    let mut leg = Leg::begin(exchange, start, record).await.map_err(NotBegun::into_failure)?;
     let opened = leg.first_content().await;
     let committed = leg.conclude(opened, record)?;
     Ok(Delivery { committed, admission, snapshot: Arc::clone(exchange.snapshot), resume: None })

@@ -42,6 +42,12 @@ impl Trial {
         self.tell(change);
     }
 
+    /// Another target is asked in its stead, and its answer may come yet.
+    pub(crate) fn is_late(&mut self) {
+        let change = self.inner.is_late(now(), rand::random());
+        self.tell(change);
+    }
+
     /// It failed, before its first content or after it.
     pub(crate) fn failed(&mut self, failure: &Failure) {
         // What a stop of ours cut says nothing about its target.
@@ -78,7 +84,7 @@ pub(crate) fn tell(gateway: &Gateway, target: &str, change: Transition) {
 /// Why a target was passed over, for the record.
 pub(crate) fn exclusion(denied: Denied) -> Exclusion {
     match denied {
-        Denied::Tripped { .. } | Denied::NoRetry => Exclusion::Tripped,
+        Denied::Tripped { .. } | Denied::NoRetry | Denied::Held => Exclusion::Tripped,
         Denied::Resting { .. } => Exclusion::Resting,
     }
 }
@@ -88,12 +94,13 @@ pub(crate) fn refusal(denied: Denied) -> Failure {
     let (text, wait) = match denied {
         Denied::Tripped { wait } => ("failed its last attempts; it is asked again shortly.", Some(wait)),
         Denied::Resting { wait } => ("has asked to be left alone for a while; try again then.", Some(wait)),
+        Denied::Held => ("is held back by whoever runs this gateway.", None),
         Denied::NoRetry => ("is in trouble and gets no further retries for now.", None),
     };
     let text = format!("The path that may serve this request {text}");
     let code = match denied {
         Denied::Resting { .. } => Code::Overloaded,
-        Denied::Tripped { .. } | Denied::NoRetry => Code::UpstreamFailed,
+        Denied::Tripped { .. } | Denied::NoRetry | Denied::Held => Code::UpstreamFailed,
     };
     let mut failure = Failure::refusal(code, text);
     failure.class = Class::NotSent;

@@ -97,7 +97,7 @@ impl AnthropicPath {
             }
         }
         headers.entry(VERSION).or_insert(VERSION_DEFAULT);
-        let response = self.client.send(request, attempt.dispatch, attempt.deadline).await?;
+        let response = self.client.send(request, attempt.dispatch, (&attempt).into()).await?;
         call::read(response, protocol, &attempt, &self.tasks).await
     }
 }

@@ -24,6 +24,9 @@ pub struct Attempt<'a> {
     /// For a whole answer: until all of it is here. For a stream: until its first content; what
     /// follows is timed by the relay.
     pub deadline: Instant,
+    /// An answer whose head has not come by then is slow or lost: an HTTP/2 connection is not used again
+    /// when the attempt ends without one.
+    pub slow_at: Instant,
     /// Caller headers that the intake picked; each kind of path forwards only those it knows.
     pub headers: &'a [(HeaderName, HeaderValue)],
     /// Service tier to ask for, where the caller's body says nothing of one.

@@ -144,7 +144,7 @@ impl BedrockPath {
             }
             tier::in_head(protocol, attempt.tier, &mut request);
             let issued = self.authorize(&mut request, &body, attempt).await?;
-            let response = self.client.send(request, attempt.dispatch, attempt.deadline).await?;
+            let response = self.client.send(request, attempt.dispatch, attempt.into()).await?;
             if response.status().is_success() {
                 return Ok(response);
             }

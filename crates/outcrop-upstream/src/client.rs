@@ -24,7 +24,7 @@ use url::Url;
 use crate::connect::Connector;
 use crate::connect::tls::TlsConfigs;
 use crate::dispatch::{Dispatch, Parting, Withheld};
-use crate::{BuildError, Connect, outcome};
+use crate::{Attempt, BuildError, Connect, outcome};
 
 /// Idle connections kept per upstream.
 const IDLE_CONNECTIONS_MAX: usize = 1024;
@@ -76,13 +76,14 @@ impl HttpClient {
         &self,
         request: Request<Full<Bytes>>,
         dispatch: &Dispatch,
-        deadline: Instant,
+        times: Times,
     ) -> Result<Response<Incoming>, Failure> {
         let withheld = Withheld::default();
         let mut request = request.map(|body| Parting::new(body, dispatch.clone(), &withheld));
-        let suspicion =
-            self.http2.then(|| Suspicion { connection: capture_connection(&mut request), deadline });
-        let sent = timeout_at(deadline, self.pool.request(request)).await;
+        let suspicion = self
+            .http2
+            .then(|| Suspicion { connection: capture_connection(&mut request), from: Some(times.slow_at) });
+        let sent = timeout_at(times.deadline, self.pool.request(request)).await;
         match sent {
             Ok(answer) => {
                 if let Some(suspicion) = suspicion {
@@ -95,22 +96,43 @@ impl HttpClient {
     }
 }
 
-/// Poisons an HTTP/2 connection whose answer did not come before the deadline, also when whoever
-/// waited gave up at the same moment and dropped the attempt.
+/// How long the head of an answer is waited for.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Times {
+    /// Until then.
+    pub(crate) deadline: Instant,
+    /// From then on the connection is suspected.
+    pub(crate) slow_at: Instant,
+}
+
+impl From<&Attempt<'_>> for Times {
+    fn from(attempt: &Attempt<'_>) -> Self {
+        Self { deadline: attempt.deadline, slow_at: attempt.slow_at }
+    }
+}
+
+impl From<Instant> for Times {
+    fn from(deadline: Instant) -> Self {
+        Self { deadline, slow_at: deadline }
+    }
+}
+
+/// Poisons an HTTP/2 connection whose answer is slow or lost, whoever gave it up.
 struct Suspicion {
     connection: CaptureConnection,
-    deadline: Instant,
+    // `None` once there was an answer.
+    from: Option<Instant>,
 }
 
 impl Suspicion {
     fn dismiss(mut self) {
-        self.deadline = Instant::now() + Duration::from_hours(24);
+        self.from = None;
     }
 }
 
 impl Drop for Suspicion {
     fn drop(&mut self) {
-        if Instant::now() + LATE_MARGIN >= self.deadline
+        if self.from.is_some_and(|from| Instant::now() + LATE_MARGIN >= from)
             && let Some(connected) = self.connection.connection_metadata().as_ref()
         {
             connected.poison();

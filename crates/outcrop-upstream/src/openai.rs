@@ -61,7 +61,7 @@ impl OpenAiPath {
         if let Some(authorization) = &self.authorization {
             request.headers_mut().insert(AUTHORIZATION, authorization.clone());
         }
-        let response = self.client.send(request, attempt.dispatch, attempt.deadline).await?;
+        let response = self.client.send(request, attempt.dispatch, (&attempt).into()).await?;
         call::read(response, protocol, &attempt, &self.tasks).await
     }
 }

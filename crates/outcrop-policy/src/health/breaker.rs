@@ -42,6 +42,8 @@ pub enum Verdict {
     Good,
     /// It failed for its own sake.
     Hard,
+    /// It was given up for another target; its answer may come yet, and then `answered_late` is told.
+    Late,
     /// It refused because of a rate: counts in the share, not in the row.
     Throttled,
 }
@@ -72,6 +74,8 @@ pub(super) struct Breaker {
     state: State,
     forced: Option<Forced>,
     in_a_row: u32,
+    /// Whether a late end is among what tripped it, so that an answer may take the trip back.
+    is_suspected: bool,
     window: Window,
     /// How often the next pause is doubled.
     doublings: u32,
@@ -127,6 +131,7 @@ impl Default for Breaker {
             state: State::Serving { ramp_from: None },
             forced: None,
             in_a_row: 0,
+            is_suspected: false,
             window: Window::default(),
             doublings: 0,
             calm_since: None,
@@ -218,10 +223,11 @@ impl Breaker {
         let from = self.state(now);
         self.window.count(verdict == Verdict::Good, now);
         match verdict {
-            Verdict::Good => self.in_a_row = 0,
-            Verdict::Hard => self.in_a_row = self.in_a_row.saturating_add(1),
+            Verdict::Good => (self.in_a_row, self.is_suspected) = (0, false),
+            Verdict::Hard | Verdict::Late => self.in_a_row = self.in_a_row.saturating_add(1),
             Verdict::Throttled => {}
         }
+        self.is_suspected |= verdict == Verdict::Late;
         match (self.state, verdict) {
             (State::Serving { .. }, _) if self.fails(now) => self.trip(now, now, jitter),
             (State::Serving { .. }, _) => {
@@ -230,12 +236,37 @@ impl Breaker {
             // What began before the trip says nothing about the time after it.
             (State::Tripped { since, .. }, Verdict::Good) if begun >= since => self.heal(now),
             (State::Probing { tripped_since, .. }, Verdict::Good) if begun >= tripped_since => self.heal(now),
-            (State::Probing { since, tripped_since }, Verdict::Hard | Verdict::Throttled)
+            (State::Probing { since, tripped_since }, Verdict::Hard | Verdict::Late | Verdict::Throttled)
                 if begun >= since =>
             {
                 self.trip(tripped_since, now, jitter);
             }
             (State::Tripped { .. } | State::Probing { .. }, _) => {}
+        }
+        let to = self.state(now);
+        (from != to).then_some(Transition { from, to })
+    }
+
+    /// An attempt answered that had been counted as late at `late_at`: it was slow and not lost. A trip that
+    /// this made is taken back, unless what really failed would have tripped it, too.
+    pub(super) fn answered_late(
+        &mut self,
+        late_at: Instant,
+        begun: Instant,
+        now: Instant,
+    ) -> Option<Transition> {
+        let from = self.state(now);
+        self.window.forgive(late_at, now);
+        self.in_a_row = 0;
+        match self.state {
+            State::Tripped { since, .. } if begun >= since => self.heal(now),
+            State::Probing { tripped_since, .. } if begun >= tripped_since => self.heal(now),
+            State::Tripped { .. } if self.is_suspected && !self.fails(now) => {
+                self.doublings = self.doublings.saturating_sub(1);
+                self.state = State::Serving { ramp_from: None };
+                self.calm_since = Some(now);
+            }
+            State::Serving { .. } | State::Tripped { .. } | State::Probing { .. } => {}
         }
         let to = self.state(now);
         (from != to).then_some(Transition { from, to })
@@ -269,7 +300,7 @@ impl Breaker {
 
     fn heal(&mut self, now: Instant) {
         self.state = State::Serving { ramp_from: Some(now) };
-        self.in_a_row = 0;
+        (self.in_a_row, self.is_suspected) = (0, false);
         self.window.clear();
         self.calm_since = Some(now);
     }

@@ -10,7 +10,7 @@ use hdrhistogram::Histogram;
 const MEMORY: Duration = Duration::from_secs(10);
 
 /// The same of the slow mean.
-const SLOW_MEMORY: Duration = Duration::from_mins(1);
+const SLOW_MEMORY: Duration = Duration::from_secs(30);
 
 /// Samples from which a mean is sure enough to be acted upon.
 pub(crate) const SURE: u32 = 5;
@@ -28,7 +28,16 @@ const SURPRISE: f64 = 1.5;
 const MEMORABLE: u32 = 20;
 
 /// When quick and slow are further apart than this, something has changed.
-const APART: f64 = 0.08;
+const APART: f64 = 0.05;
+
+/// Of the way from the slow mean to the quick one, what is missing from there to the present.
+const LEAD: f64 = MEMORY.as_secs_f64() / (SLOW_MEMORY.as_secs_f64() - MEMORY.as_secs_f64());
+
+/// Most that is added to the quick mean for that, of itself.
+const LEAD_MAX: f64 = 0.1;
+
+/// Least share that the past keeps in a mean beside one sample.
+const KEPT_MIN: f64 = 0.95;
 
 /// Quantiles are of this time and the one before it.
 const SPAN: Duration = Duration::from_mins(1);
@@ -224,8 +233,12 @@ impl Recent {
 
 impl Mean {
     fn seconds(&self) -> f64 {
-        let apart = (self.quick - self.slow).abs() > self.slow * APART;
-        if apart { self.quick } else { self.slow }
+        let ahead = self.quick - self.slow;
+        if ahead.abs() <= self.slow * APART {
+            return self.slow;
+        }
+        // Of what moves steadily both are late, each by its memory: the difference tells by how much.
+        self.quick + (ahead * LEAD).clamp(-self.quick * LEAD_MAX, self.quick * LEAD_MAX)
     }
 
     fn with(self, took: f64, now: Instant) -> Self {
@@ -238,7 +251,9 @@ impl Mean {
         // The first few are averaged: one of them alone would stand for seconds.
         let warm = 1.0 - 1.0 / f64::from(samples);
         let blend = |mean: f64, memory: Duration| {
-            let kept = (-gap.as_secs_f64() / memory.as_secs_f64()).exp().min(warm);
+            let faded = (-gap.as_secs_f64() / memory.as_secs_f64()).exp();
+            // However rare they are, single samples do not stand for the whole.
+            let kept = faded.max(KEPT_MIN).min(warm);
             took + (mean - took) * kept
         };
         Self { quick: blend(self.quick, MEMORY), slow: blend(self.slow, SLOW_MEMORY), at: now, samples }

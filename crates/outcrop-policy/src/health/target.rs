@@ -25,6 +25,9 @@ pub enum Shape {
 /// Between what the limit of a target moves.
 const LIMITS: Bounds = Bounds { min: 4, max: 100_000, initial: 1_000, quick: Duration::ZERO };
 
+/// Who has answered within this time is not gone for good.
+const ALIVE: Duration = Duration::from_secs(10);
+
 /// One target.
 #[derive(Debug, Default)]
 pub(super) struct Target {
@@ -48,6 +51,7 @@ pub(super) struct Inner {
     pub(super) rests_until: Option<Instant>,
     pub(super) answers: u64,
     pub(super) failures: u64,
+    pub(super) answered_at: Option<Instant>,
 }
 
 /// Everything that is known of a target, for people.
@@ -139,6 +143,12 @@ impl Target {
         self.inner.lock().would_admit(terms, now).is_ok()
     }
 
+    /// Whether it has answered a moment ago.
+    pub(super) fn is_alive(&self, now: Instant) -> bool {
+        let at = self.inner.lock().answered_at;
+        at.is_some_and(|at| now.saturating_duration_since(at) < ALIVE)
+    }
+
     pub(super) fn force(&self, forced: Option<Forced>, now: Instant) -> Option<Transition> {
         let mut inner = self.inner.lock();
         let from = inner.breaker.state(now);
@@ -199,6 +209,7 @@ impl Default for Inner {
             rests_until: None,
             answers: 0,
             failures: 0,
+            answered_at: None,
         }
     }
 }

@@ -37,6 +37,8 @@ pub enum Denied {
     },
     /// It gets no further retries for now.
     NoRetry,
+    /// An operator holds it.
+    Held,
 }
 
 /// One attempt at a target.
@@ -48,6 +50,8 @@ pub struct Trial {
     is_probe: bool,
     // What it says about its target was said.
     has_spoken: bool,
+    // Since when it counts as late.
+    late_at: Option<Instant>,
 }
 
 impl Trial {
@@ -60,7 +64,7 @@ impl Trial {
             inner.quota.take(spec, errand.tokens, now);
         }
         drop(inner);
-        Ok(Self { target, errand, begun: now, is_probe, has_spoken: false })
+        Ok(Self { target, errand, begun: now, is_probe, has_spoken: false, late_at: None })
     }
 
     /// Whether it finds out if its target has healed.
@@ -86,6 +90,21 @@ impl Trial {
         self.target.inner.lock().latency(self.errand.shape)?.quantiles().p95
     }
 
+    /// It takes longer than it may while another target is asked in its stead: counts as a failure, unless it
+    /// answers in the end.
+    pub fn is_late(&mut self, now: Instant, jitter: f64) -> Option<Transition> {
+        if self.late_at.is_some() || self.has_spoken {
+            return None;
+        }
+        (self.late_at, self.has_spoken) = (Some(now), true);
+        let took = now.saturating_duration_since(self.begun);
+        let mut inner = self.target.inner.lock();
+        inner.failures = inner.failures.saturating_add(1);
+        inner.latency_mut(self.errand.shape).failed(FAILURE_COUNTS_AS.max(took), now);
+        inner.weigh_load(now, Outcome::Overloaded);
+        inner.breaker.record(Verdict::Late, self.begun, now, jitter)
+    }
+
     /// The first content of a stream, or the whole answer, is here.
     pub fn answered(&mut self, now: Instant, jitter: f64) -> Option<Transition> {
         self.has_spoken = true;
@@ -96,12 +115,19 @@ impl Trial {
         inner.answers = inner.answers.saturating_add(1);
         inner.rests_until = None;
         inner.weigh_load(now, Outcome::Ok);
-        inner.breaker.record(Verdict::Good, self.begun, now, jitter)
+        inner.answered_at = Some(now);
+        match self.late_at.take() {
+            Some(late_at) => inner.breaker.answered_late(late_at, self.begun, now),
+            None => inner.breaker.record(Verdict::Good, self.begun, now, jitter),
+        }
     }
 
     /// It failed; before its first content, or after it. What is not the target's fault says nothing.
     pub fn failed(&mut self, failure: &Failure, now: Instant, jitter: f64) -> Option<Transition> {
         let verdict = verdict_of(failure)?;
+        if self.late_at.is_some() {
+            return None;
+        }
         let took = now.saturating_duration_since(self.begun);
         let mut inner = self.target.inner.lock();
         inner.failures = inner.failures.saturating_add(1);
@@ -166,14 +192,17 @@ impl Inner {
             let denied = needs_retry(terms, gate) && !self.retries.has(now);
             return if denied { Err(Denied::NoRetry) } else { Ok(()) };
         };
+        if terms != Terms::Panic && self.breaker.forced().is_some() {
+            return Err(Denied::Held);
+        }
         let quiet = self.last_begun.is_none_or(|at| now.saturating_duration_since(at) >= LONE_PROBE_EVERY);
         let wait = until.map_or(LONE_PROBE_EVERY, |until| until.saturating_duration_since(now));
         match terms {
             Terms::Panic => Ok(()),
-            Terms::Lone if quiet && self.breaker.forced().is_none() => Ok(()),
+            Terms::Lone if quiet => Ok(()),
             Terms::Lone => Err(Denied::Tripped { wait: wait.min(LONE_PROBE_EVERY) }),
             // All that serve have failed: what is left of the retry budget may find out.
-            Terms::Further if self.breaker.forced().is_none() && self.retries.has(now) => Ok(()),
+            Terms::Further if self.retries.has(now) => Ok(()),
             Terms::First | Terms::Further => Err(Denied::Tripped { wait }),
         }
     }

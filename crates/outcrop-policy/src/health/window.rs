@@ -42,6 +42,16 @@ impl Window {
         *counter = counter.saturating_add(1);
     }
 
+    /// A bad end that was counted at `then` was good after all.
+    pub(super) fn forgive(&mut self, then: Instant, now: Instant) {
+        let number = self.number(then);
+        let bucket = self.buckets.get_mut((number % BUCKETS as u64) as usize);
+        match bucket.filter(|bucket| bucket.number == number && bucket.bad > 0) {
+            Some(bucket) => (bucket.bad, bucket.good) = (bucket.bad - 1, bucket.good.saturating_add(1)),
+            None => self.count(true, now),
+        }
+    }
+
     /// What is in it now.
     pub(super) fn tally(&self, now: Instant) -> Tally {
         let Some(epoch) = self.epoch else { return Tally::default() };

@@ -11,9 +11,9 @@ use outcrop_core::money::{PicoUsd, Price, Rates};
 use outcrop_core::operation::{Operation, Strategy};
 use outcrop_core::path::{AbortBilling, Effect, PathKind};
 use outcrop_core::{TargetId, Usage};
-use outcrop_policy::health::{Errand, QuotaSpec, Shape, Terms, Trial};
+use outcrop_policy::health::{Denied, Errand, QuotaSpec, Shape, Terms, Trial};
 use outcrop_policy::route::{Choice, Circumstances, Plan, Question, Routes, TargetSpec, target_name};
-use outcrop_policy::walk::may_go_elsewhere;
+use outcrop_policy::walk::{Walk, may_go_elsewhere};
 use outcrop_policy::{Health, PriceBook, operations};
 use rand::rngs::SmallRng;
 use rand::{RngExt, SeedableRng};
@@ -84,9 +84,15 @@ struct Request {
     plan: Plan,
     at: Instant,
     deadline: Instant,
-    position: usize,
-    tried: usize,
-    trial: Option<Trial>,
+    walk: Walk,
+    tries: Vec<Try>,
+}
+
+/// A try that is under way.
+struct Try {
+    id: u64,
+    trial: Trial,
+    slow_at: Option<Instant>,
 }
 
 /// When something happens, and what; ordered by time and then by number.
@@ -97,6 +103,8 @@ enum Outcome {
     /// It is looked for targets that wait for a probe.
     Looks,
     Arrives,
+    /// A try is slow, or what could not be asked may be asked.
+    Slow,
     Answers,
     Refused,
     Throttled,
@@ -136,12 +144,13 @@ impl<'a> World<'a> {
         };
         world.arrive_after(0);
         world.push(LOOKS_EVERY_US, 0, Outcome::Looks);
-        while let Some(Reverse((us, _, request, outcome))) = world.due.pop() {
+        while let Some(Reverse((us, id, request, outcome))) = world.due.pop() {
             let now = world.start + Duration::from_micros(us);
             match outcome {
                 Outcome::Arrives => world.accept(us, now),
                 Outcome::Looks => world.look(us, now),
-                outcome => world.end_try(request, outcome, us, now),
+                Outcome::Slow => world.look_beside(request, us, now),
+                outcome => world.end_try(request, id, outcome, us, now),
             }
         }
         let end = world.start + Duration::from_millis(scenario.lasts_ms + 120_000);
@@ -173,7 +182,8 @@ impl<'a> World<'a> {
         let number = self.tally.requests as usize;
         self.tally.requests += 1;
         self.judge(&plan, &operation, us / 1_000);
-        let request = Request { plan, at: now, deadline, position: 0, tried: 0, trial: None };
+        let walk = Walk::of(&plan, 0);
+        let request = Request { plan, at: now, deadline, walk, tries: Vec::new() };
         self.requests.insert(number, request);
         self.try_next(number, us, now);
     }
@@ -199,9 +209,8 @@ impl<'a> World<'a> {
                 plan: Plan::default(),
                 at: now,
                 deadline: now + Duration::from_secs(6),
-                position: 0,
-                tried: 1,
-                trial: Some(trial),
+                walk: Walk::default(),
+                tries: vec![Try { id: self.count + 1, trial, slow_at: None }],
             };
             self.requests.insert(number, request);
             self.push(at, number, outcome);
@@ -229,34 +238,75 @@ impl<'a> World<'a> {
         self.routes.plan(&question).unwrap()
     }
 
-    /// Begins the next try that may begin.
+    /// Begins the next try that may begin; beside others it is one in their stead.
     fn try_next(&mut self, number: usize, us: u64, now: Instant) {
+        let mut from = 0;
         loop {
             let request = self.requests.get_mut(&number).unwrap();
             let remaining = request.deadline.saturating_duration_since(now);
-            let may_follow = |choice: &Choice| {
-                let life = &self.scenario.lives[choice.target.index()];
-                self.health.would_admit(&name(life), Terms::Further, now)
+            let Some(position) = request.walk.next(from).filter(|_| !remaining.is_zero()) else { break };
+            from = position + 1;
+            let choice = &request.plan.choices[position];
+            let life = &self.scenario.lives[choice.target.index()];
+            let serves = |_: &Choice| self.health.would_admit(&name(life), Terms::First, now);
+            if !request.tries.is_empty() && !request.walk.may_go_beside(&request.plan, position, serves) {
+                request.walk.denied(position, Denied::NoRetry);
+                continue;
+            }
+            let terms = request.walk.terms();
+            let errand = Errand { shape: Shape::Whole, tokens: 1_000, quota: life.quota, terms };
+            let trial = match self.health.begin(&name(life), errand, now) {
+                Ok(trial) => trial,
+                Err(why) => {
+                    request.walk.denied(position, why);
+                    continue;
+                }
             };
-            let step = request.plan.step(request.position, request.tried, remaining, may_follow);
-            let Some(step) = step else {
-                return self.close(number, false, now);
-            };
-            let target = request.plan.choices[request.position].target;
-            request.position += 1;
-            let life = &self.scenario.lives[target.index()];
-            let errand = Errand { shape: Shape::Whole, tokens: 1_000, quota: life.quota, terms: step.terms };
-            let Ok(trial) = self.health.begin(&name(life), errand, now) else { continue };
-            let request = self.requests.get_mut(&number).unwrap();
-            request.tried += 1;
+            for late in &mut request.tries {
+                let _ = late.trial.is_late(now, self.dice.random());
+            }
+            request.walk.sent(position);
+            let slow_after = request.walk.slow_after(remaining, trial.patience());
+            let target = choice.target.index();
+            let deadline = us + remaining.as_micros() as u64;
             self.tally.attempts += 1;
-            let patience = trial.patience().filter(|_| step.others_left);
-            let waits = patience.map_or(step.time, |patience| patience.min(step.time));
-            request.trial = Some(trial);
-            let given_up = us + waits.as_micros() as u64;
-            let (at, outcome) = self.fate(us, target.index());
-            let (at, outcome) = if at > given_up { (given_up, Outcome::GivenUp) } else { (at, outcome) };
-            return self.push(at, number, outcome);
+            self.count += 1;
+            let id = self.count;
+            request.tries.push(Try { id, trial, slow_at: slow_after.map(|after| now + after) });
+            if let Some(after) = slow_after {
+                // Rounded up: a moment early it is not slow.
+                self.push(us + after.as_micros() as u64 + 1, number, Outcome::Slow);
+            }
+            let (at, outcome) = self.fate(us, target);
+            let (at, outcome) = if at > deadline { (deadline, Outcome::GivenUp) } else { (at, outcome) };
+            self.due.push(Reverse((at, id, number, outcome)));
+            return;
+        }
+        self.wait(number, us, now);
+    }
+
+    /// Nothing could begin: it is looked again while somebody is worth waiting for.
+    fn wait(&mut self, number: usize, us: u64, now: Instant) {
+        let request = self.requests.get_mut(&number).unwrap();
+        let remaining = request.deadline.saturating_duration_since(now);
+        let alive =
+            |choice: &Choice| self.health.is_alive(&name(&self.scenario.lives[choice.target.index()]), now);
+        match request.walk.looks_again(&request.plan, remaining, alive) {
+            Some(after) => {
+                let after = after.mul_f64(self.dice.random_range(1.0..1.5)).min(remaining);
+                self.push(us + after.as_micros() as u64, number, Outcome::Slow);
+            }
+            None if request.tries.is_empty() => self.close(number, false, now),
+            None => {}
+        }
+    }
+
+    /// It is looked for another target, unless a try is under way that is not slow.
+    fn look_beside(&mut self, number: usize, us: u64, now: Instant) {
+        let Some(request) = self.requests.get(&number) else { return };
+        let is_slow = |newest: &Try| newest.slow_at.is_some_and(|at| at <= now);
+        if request.tries.last().is_none_or(is_slow) {
+            self.try_next(number, us, now);
         }
     }
 
@@ -275,12 +325,14 @@ impl<'a> World<'a> {
         }
     }
 
-    fn end_try(&mut self, number: usize, outcome: Outcome, us: u64, now: Instant) {
+    fn end_try(&mut self, number: usize, id: u64, outcome: Outcome, us: u64, now: Instant) {
         let jitter = self.dice.random();
-        let request = self.requests.get_mut(&number).unwrap();
-        let mut trial = request.trial.take().unwrap();
+        // Another try has answered meanwhile.
+        let Some(request) = self.requests.get_mut(&number) else { return };
+        let Some(at) = request.tries.iter().position(|one| one.id == id) else { return };
+        let mut trial = request.tries.remove(at).trial;
         let failure = match outcome {
-            Outcome::Answers | Outcome::Arrives | Outcome::Looks => {
+            Outcome::Answers | Outcome::Arrives | Outcome::Looks | Outcome::Slow => {
                 let _ = trial.answered(now, jitter);
                 trial.used(500, 500, now);
                 drop(trial);
@@ -293,7 +345,7 @@ impl<'a> World<'a> {
         let _ = trial.failed(&failure, now, jitter);
         drop(trial);
         assert!(may_go_elsewhere(failure.class, Effect::ReadOnly));
-        self.try_next(number, us, now);
+        self.look_beside(number, us, now);
     }
 
     fn close(&mut self, number: usize, answered: bool, now: Instant) {
@@ -305,14 +357,14 @@ impl<'a> World<'a> {
             println!(
                 "{} error after {} tries: {:?} {:?}",
                 request.at.duration_since(self.start).as_millis(),
-                request.tried,
+                request.walk.tries(),
                 request.plan.mode,
                 request.plan.candidates
             );
         }
         self.tally.errors += u32::from(!answered);
         self.tally.late += u32::from(now > request.deadline + Duration::from_millis(100));
-        if answered && request.tried > 1 {
+        if answered && request.walk.tries() > 1 {
             let lost = now.duration_since(request.at).as_secs_f64() * 1e3;
             self.tally.lost_ms_max = self.tally.lost_ms_max.max(lost);
         }

@@ -92,7 +92,8 @@ impl McpHttp {
         request: Result<Request<Full<Bytes>>, http::Error>,
     ) -> Result<Response<Incoming>, Error> {
         let request = request.map_err(|error| garbled(Class::NotSent, error.to_string()))?;
-        let sent = self.client.send(request, &Dispatch::untold(), Instant::now() + HEAD_TIME_MAX).await;
+        let sent =
+            self.client.send(request, &Dispatch::untold(), (Instant::now() + HEAD_TIME_MAX).into()).await;
         sent.map_err(carried)
     }
 

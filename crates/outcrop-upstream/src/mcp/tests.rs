@@ -97,6 +97,7 @@ impl Fixture {
             envelope: &envelope,
             model: TargetModel { id: "sonnet", max_tokens_default: None, max_tokens_cap: None },
             deadline: Instant::now() + time,
+            slow_at: Instant::now() + time,
             headers: &[],
             dispatch: &Dispatch::untold(),
         };

@@ -69,6 +69,7 @@ impl World {
             envelope,
             model: TargetModel { id: model, max_tokens_default: None, max_tokens_cap: None },
             deadline: Instant::now() + self.deadline,
+            slow_at: Instant::now() + self.deadline,
             headers: &self.headers,
             dispatch: &self.dispatch,
         };

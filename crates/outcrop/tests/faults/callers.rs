@@ -38,13 +38,18 @@ pub(crate) struct Told {
     pub(crate) lag: Duration,
     /// A stream that broke after it had begun.
     pub(crate) broke: bool,
-    #[allow(dead_code, reason = "read by people, in the message of a failed test")]
     pub(crate) said: String,
 }
 
 impl Told {
     pub(crate) fn is_error(&self) -> bool {
         self.status != 200
+    }
+
+    /// The machine-readable code of a refusal, as far as one was said.
+    pub(crate) fn code(&self) -> &str {
+        let found = self.said.split_once("\"code\":\"").and_then(|(_, rest)| rest.split_once('"'));
+        found.map_or("", |(code, _)| code)
     }
 
     pub(crate) fn is_late(&self) -> bool {

@@ -5,7 +5,7 @@
 //! later than its deadline, and the preferred target back in use soon after it has healed.
 //!
 //! Small by default. `OUTCROP_FAULT_REQUESTS=3000` asks so often per fault and direction and prints the time
-//! that a failover adds; `OUTCROP_RECOVERY_TRIALS=50` breaks so many targets side by side, each for a time of
+//! that a failover adds; `OUTCROP_FAULT_PAUSE_MS` sets the pause between two requests (20). `OUTCROP_RECOVERY_TRIALS=50` breaks so many targets side by side, each for a time of
 //! its own, and prints how long they take to come back. Links are cut in network namespaces, so those tests
 //! need Linux, root and `ip`; where the user is not root they say so and end.
 #![allow(

@@ -157,6 +157,11 @@ pub(crate) fn requests() -> usize {
     number("OUTCROP_FAULT_REQUESTS").unwrap_or(150)
 }
 
+/// Between two requests, as it is set: a machine that cannot carry 50 a second says nothing about the gateway.
+pub(crate) fn pause() -> Duration {
+    number("OUTCROP_FAULT_PAUSE_MS").map_or(PAUSE, |ms| Duration::from_millis(ms as u64))
+}
+
 /// A number from the environment.
 pub(crate) fn number(variable: &str) -> Option<usize> {
     std::env::var(variable).ok()?.parse().ok()
@@ -176,19 +181,19 @@ pub(crate) async fn judge(fault: Fault, ways: &[Way]) {
 async fn judge_one(fault: Fault, way: Way) {
     let Some(mut scene) = Scene::set(fault, way, 1).await else { return };
     let callers = scene.callers();
-    let warm = callers.load("m0", WARMING, PAUSE).await;
+    let warm = callers.load("m0", WARMING, pause()).await;
     let wrong = warm.iter().find(|told| told.is_error());
     assert!(wrong.is_none(), "{fault:?} {way:?}: before anything: {wrong:?}");
     let preferred = warm.iter().filter(|told| told.path == "p0").count();
     assert!(preferred * 2 > WARMING, "{fault:?} {way:?}: before anything: {preferred} of {WARMING}");
     let count = requests();
-    let healthy_for = PAUSE * u32::try_from(count / 6).unwrap();
+    let healthy_for = pause() * u32::try_from(count / 6).unwrap();
     let breaking = async {
         sleep(healthy_for).await;
         let Scene { gateway, sites, .. } = &mut scene;
         fault.inject(&mut sites[0], gateway, way).await;
     };
-    let (all, ()) = tokio::join!(callers.load("m0", count, PAUSE), breaking);
+    let (all, ()) = tokio::join!(callers.load("m0", count, pause()), breaking);
     report(fault, way, &warm, &all, healthy_for);
     check(fault, way, &all);
     fault.heal(&mut scene.sites[0]).await;
@@ -201,6 +206,13 @@ async fn judge_one(fault: Fault, way: Way) {
 pub(crate) fn check(fault: Fault, way: Way, all: &[Told]) {
     let errors: Vec<&Told> = all.iter().filter(|told| told.is_error()).collect();
     let first = errors.first();
+    let mut kinds = std::collections::BTreeMap::<(u16, usize, &str), usize>::new();
+    for told in &errors {
+        *kinds.entry((told.status, told.attempts, told.code())).or_default() += 1;
+    }
+    if !kinds.is_empty() {
+        println!("{fault:?} {way:?}: status, attempts and code of errors: {kinds:?}");
+    }
     assert!(errors.is_empty(), "{fault:?} {way:?}: {} of {} failed: {first:?}", errors.len(), all.len());
     let late: Vec<&Told> = all.iter().filter(|told| told.is_late()).collect();
     assert!(late.is_empty(), "{fault:?} {way:?}: {} were late: {:?}", late.len(), late.first());

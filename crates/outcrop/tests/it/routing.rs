@@ -1,7 +1,8 @@
 //! Which target is asked, and which is left alone: breakers, probes, hints, hedges, deadlines.
 
+use futures_util::future::join_all;
 use outcrop_lab::script::{Fault, FaultKind, Script, Spread};
-use outcrop_policy::route::target_name;
+use outcrop_policy::{health::Forced, route::target_name};
 use serde_json::Value;
 
 use crate::{
@@ -148,6 +149,80 @@ async fn a_lost_answer_is_given_up_long_before_the_deadline() {
     assert_eq!(lost["failed"]["reason"], "timeout", "{decision}");
     // Without it the first attempt would have had 60 % of 30 s.
     assert!(lost["took_us"].as_u64().unwrap() < 9_000_000, "{lost}");
+}
+
+/// Asked so often at once that the quantiles of `fra` are known, at a pace that gives it a second of patience.
+async fn know_fra(house: &House) {
+    let pace = Script { latency_ms: Some(Spread::Fixed(500.0)), ..Script::default() };
+    house.lab.script(target("fra"), pace).await.unwrap();
+    join_all((0..KNOWN).map(|_| answered_by(house, "fra-dub", "fra"))).await;
+    let slow = Script { latency_ms: Some(Spread::Fixed(3000.0)), ..Script::default() };
+    house.lab.script(target("fra"), slow).await.unwrap();
+}
+
+#[tokio::test]
+async fn a_slow_try_is_kept_when_the_other_may_not_be_asked_by_then() {
+    let house = house("").await;
+    know_fra(&house).await;
+    let sent = house.seen("fra").len();
+    let held = async {
+        eventually("it is under way", async || (house.seen("fra").len() > sent).then_some(())).await;
+        let now = std::time::Instant::now();
+        house.running.gateway.health.force(&name("dub"), Some(Forced::Tripped), now);
+    };
+    let (answer, ()) = tokio::join!(ask(&house, "any", "fra-dub"), held);
+    assert_eq!((answer.status, answer.header("x-outcrop-path")), (200, "fra"), "{answer:?}");
+    assert_eq!(answer.header("x-outcrop-attempts"), "1");
+    assert_eq!(health(&house, "fra").await["failures"], 0, "it was never given up");
+}
+
+#[tokio::test]
+async fn a_slow_try_that_answers_first_has_answered_and_is_no_failure() {
+    let house = house("").await;
+    know_fra(&house).await;
+    house.break_path("dub", Fault::new(FaultKind::Hang)).await;
+    let asked = (0..7).map(|_| ask(&house, "any", "fra-dub"));
+    for answer in join_all(asked).await {
+        assert_eq!((answer.status, answer.header("x-outcrop-path")), (200, "fra"), "{answer:?}");
+        let decision = house.decision(&answer).await;
+        let reasons: Vec<_> =
+            decision["attempts"].as_array().unwrap().iter().map(|a| a["failed"]["reason"].clone()).collect();
+        assert_eq!(reasons.last(), Some(&Value::Null), "{decision}");
+    }
+    assert_eq!(health(&house, "fra").await["breaker"], "serving");
+}
+
+#[tokio::test]
+async fn what_rests_is_waited_for_when_the_others_have_failed() {
+    let house = house("").await;
+    let rests = Fault { retry_after_s: Some(2), times: Some(1), ..Fault::new(FaultKind::Throttle) };
+    house.break_path("dub", rests).await;
+    let first = ask(&house, "any", "dub-fra").await;
+    assert_eq!((first.header("x-outcrop-path"), first.header("x-outcrop-attempts")), ("fra", "2"));
+    house.take_down("fra").await;
+    let answer = ask(&house, "any", "fra-dub").await;
+    assert_eq!((answer.status, answer.header("x-outcrop-path")), (200, "dub"), "{answer:?}");
+    assert_eq!(answer.header("x-outcrop-attempts"), "2");
+}
+
+#[tokio::test]
+async fn where_none_serves_another_may_answer_within_its_retry_budget() {
+    let house = house("").await;
+    answered_by(&house, "fra-dub", "fra").await;
+    answered_by(&house, "dub-fra", "dub").await;
+    for path in ["fra", "dub"] {
+        house.take_down(path).await;
+    }
+    // With the usual deadline they would be held as long as somebody is hoped for.
+    let hurried = [("x-outcrop-operation", "fra-dub"), ("x-outcrop-deadline-ms", "300")];
+    join_all((0..12).map(|_| Api::OpenAi.ask(&house, "any", "[[tokens=5]]", false, &hurried))).await;
+    for path in ["fra", "dub"] {
+        assert_eq!(health(&house, path).await["breaker"], "tripped");
+    }
+    house.heal("dub").await;
+    for _ in 0..3 {
+        assert_eq!(ask(&house, "any", "fra-dub").await.status, 200);
+    }
 }
 
 #[tokio::test]

@@ -177,3 +177,23 @@ fn the_worst_recovery_is_bounded() {
         }
     }
 }
+
+#[test]
+fn an_answer_takes_back_the_trip_that_its_lateness_made() {
+    let mut story = Story::new();
+    let begun = story.now;
+    story.after(seconds(1)).many(5, Verdict::Late);
+    assert!(!story.is_open());
+    let late_at = story.now;
+    story.after(seconds(1));
+    let change = story.breaker.answered_late(late_at, begun, story.now);
+    assert!(story.is_open() && change.is_some());
+    // What really failed is not taken back.
+    let mut story = Story::new();
+    let begun = story.now;
+    story.after(seconds(1)).ends(Verdict::Late).many(9, Verdict::Hard);
+    let late_at = story.now;
+    story.after(Duration::from_millis(500));
+    assert_eq!(story.breaker.answered_late(late_at, begun, story.now), None);
+    assert!(!story.is_open());
+}

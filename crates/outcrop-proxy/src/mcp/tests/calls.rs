@@ -42,6 +42,7 @@ async fn stream(house: &House, text: &str) -> Result<ChatReply, Failure> {
         envelope: &envelope.unwrap(),
         model: TargetModel { id: "sonnet", max_tokens_default: None, max_tokens_cap: None },
         deadline: Instant::now() + PLENTY,
+        slow_at: Instant::now() + PLENTY,
         headers: &[],
         dispatch: &Dispatch::untold(),
     };
