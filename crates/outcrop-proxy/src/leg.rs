@@ -28,6 +28,7 @@ use crate::payer::{Asking, Payer};
 use crate::plan::shape_of;
 use crate::reserve::{Reservation, reserve};
 use crate::settle::{Attempted, Record};
+use crate::stages::Stage;
 use crate::trial::{self, Trial};
 
 /// What every attempt of one exchange shares.
@@ -76,6 +77,7 @@ impl<'a> Leg<'a> {
     ) -> Result<Self, Failure> {
         let Exchange { gateway, snapshot, call, payer } = exchange;
         let Start { choice, spec, terms, number, by, others_left } = start;
+        let began = Instant::now();
         let target = target_name(&spec.path, &choice.model_id);
         let number = u8::try_from(number).unwrap_or(u8::MAX);
         let id = AttemptId { request: record.id().clone(), number };
@@ -100,6 +102,7 @@ impl<'a> Leg<'a> {
         };
         let input_counted = reservation.input_counted();
         let started = Instant::now();
+        record.spent(Stage::Reserve, started.saturating_duration_since(began));
         let patience = trial.patience().filter(|_| others_left && spec.effect.may_repeat());
         let by = patience.map_or(by, |patience| by.min(started + patience));
         let one =

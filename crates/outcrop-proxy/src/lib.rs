@@ -46,6 +46,7 @@ mod reserve;
 mod resume;
 mod settle;
 pub mod slots;
+pub mod stages;
 pub mod surface;
 mod throughput;
 mod trial;

@@ -19,6 +19,8 @@ use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::metrics::histogram::Histogram;
 use prometheus_client::registry::Registry;
 
+use crate::stages::{Stage, Stages};
+
 #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
 struct RequestLabels {
     api: &'static str,
@@ -31,11 +33,6 @@ struct RequestLabels {
 struct OperationLabels {
     api: &'static str,
     operation: Arc<str>,
-}
-
-#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
-struct StageLabels {
-    stage: &'static str,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
@@ -104,7 +101,8 @@ pub struct Metrics {
     requests: Family<RequestLabels, Counter>,
     request_seconds: Family<OperationLabels, Histogram, fn() -> Histogram>,
     first_content_seconds: Family<OperationLabels, Histogram, fn() -> Histogram>,
-    overhead_seconds: Family<StageLabels, Histogram, fn() -> Histogram>,
+    /// How long each step takes of the gateway's own time.
+    pub stages: Stages,
     pub(crate) decision_seconds: Histogram,
     /// Records that the export did not take.
     pub decisions_dropped: Counter,
@@ -136,7 +134,7 @@ impl Metrics {
             requests: Family::default(),
             request_seconds: Family::new_with_constructor(latency as fn() -> Histogram),
             first_content_seconds: Family::new_with_constructor(latency as fn() -> Histogram),
-            overhead_seconds: Family::new_with_constructor(overhead as fn() -> Histogram),
+            stages: Stages::default(),
             decision_seconds: decision(),
             decisions_dropped: Counter::default(),
             attempts: Family::default(),
@@ -167,7 +165,7 @@ impl Metrics {
             "From accept to the first content of a stream",
             m.first_content_seconds,
         );
-        registry.register("overhead_seconds", "Time that the gateway itself added", m.overhead_seconds);
+        registry.register("overhead_seconds", "Time that the gateway itself added, by step", m.stages);
         registry.register("decision_seconds", "Time of the routing decision", m.decision_seconds);
         registry.register("decisions_dropped", "Records the export did not take", m.decisions_dropped);
         registry.register("attempts", "Attempts by path and outcome class", m.attempts);
@@ -307,9 +305,7 @@ impl Metrics {
         if let Some(first) = answered_after.filter(|_| decision.stream) {
             self.first_content_seconds.get_or_create(&labels).observe(first.as_secs_f64());
         }
-        self.overhead_seconds
-            .get_or_create(&StageLabels { stage: "total" })
-            .observe(seconds(outcome.overhead_us));
+        self.stages.observe(Stage::Total, Duration::from_micros(outcome.overhead_us));
         self.usage(outcome);
     }
 
@@ -339,12 +335,6 @@ fn seconds(us: u64) -> f64 {
 fn latency() -> Histogram {
     Histogram::new([
         0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 15.0, 30.0, 60.0, 120.0, 600.0,
-    ])
-}
-
-fn overhead() -> Histogram {
-    Histogram::new([
-        25e-6, 50e-6, 100e-6, 150e-6, 250e-6, 500e-6, 1e-3, 2.5e-3, 5e-3, 10e-3, 50e-3, 0.25, 1.0,
     ])
 }
 

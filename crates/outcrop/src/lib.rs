@@ -25,6 +25,7 @@ mod demo;
 mod explain;
 pub mod export;
 mod flag;
+mod impact;
 mod key;
 mod lab;
 mod logging;

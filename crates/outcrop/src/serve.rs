@@ -29,6 +29,7 @@ use crate::budgeting::{Desk, watch};
 use crate::cli::{EX_UNAVAILABLE, refuse};
 use crate::clock::wall;
 use crate::config::Checked;
+use crate::impact::Impacting;
 use crate::optimizing::Optimizing;
 use crate::overlay::Overlay;
 use crate::steering::Helm;
@@ -194,6 +195,8 @@ impl Running {
         let more = more(&authority).merge(outcrop_admin::stops(stopper)).merge(budgets);
         let more = more.merge(outcrop_admin::steering(Arc::new(helm)));
         let more = more.merge(outcrop_admin::keyed(store.clone()));
+        let impacting = Impacting::new(Arc::clone(&gateway));
+        let more = more.merge(outcrop_admin::impact(Arc::new(impacting)));
         let admin_thread = admin::start(sockets, view, more, stopping, stop_admin.clone())?;
         gateway.background.spawn(authority.clone().follow(drain.clone()));
         gateway.background.spawn(limits.clone().follow(drain.clone()));
