@@ -19,6 +19,7 @@ use tokio_util::task::TaskTracker;
 use crate::authenticate::Auth;
 use crate::gate::Gate;
 use crate::metrics::Metrics;
+use crate::optional::{Shed, Work};
 use crate::slots::{SlotLimits, Slots};
 use crate::throughput::Floor;
 
@@ -129,6 +130,7 @@ pub struct Gateway {
     pub slots: Arc<Slots>,
     pub(crate) body_kib: Arc<Semaphore>,
     pub(crate) drains: Arc<Semaphore>,
+    pub(crate) shed: Shed,
 }
 
 /// What a gateway is made of, beside its first snapshot.
@@ -167,6 +169,7 @@ impl Gateway {
             background,
             body_kib: Arc::new(Semaphore::new(BODIES_KIB_MAX)),
             drains: Arc::new(Semaphore::new(DRAINS_MAX)),
+            shed: Shed::default(),
         }
     }
 
@@ -174,7 +177,7 @@ impl Gateway {
     pub(crate) fn keep(&self, decision: Decision) {
         let decision = Arc::new(decision);
         if let Some(export) = self.export.get()
-            && export.try_send(Arc::clone(&decision)).is_err()
+            && (!self.does(Work::Export) || export.try_send(Arc::clone(&decision)).is_err())
         {
             self.metrics.decisions_dropped.inc();
         }

@@ -10,6 +10,7 @@ use std::time::Duration;
 use outcrop_core::Priority;
 use outcrop_core::decision::{BreakerState, Decision, OutcomeRecord};
 use outcrop_policy::admission::{PRIORITIES, Shed, View};
+use outcrop_policy::impact::Standing;
 use outcrop_policy::ledger::{AccountView, Dimension};
 use outcrop_policy::stops::{LEVELS, Stops};
 use prometheus_client::encoding::EncodeLabelSet;
@@ -85,6 +86,11 @@ struct PriorityLabels {
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct ResourceLabels {
+    resource: &'static str,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
 struct LevelLabels {
     level: &'static str,
 }
@@ -125,6 +131,8 @@ pub struct Metrics {
     pub(crate) queue_seconds: Histogram,
     queue_length: Family<PriorityLabels, Gauge>,
     memory_ratio: Gauge<f64, AtomicU64>,
+    impact_percent: Family<ResourceLabels, Gauge<f64, AtomicU64>>,
+    impact_alarm: Family<ResourceLabels, Gauge>,
 }
 
 impl Metrics {
@@ -156,6 +164,8 @@ impl Metrics {
             queue_seconds: queueing(),
             queue_length: Family::default(),
             memory_ratio: Gauge::default(),
+            impact_percent: Family::default(),
+            impact_alarm: Family::default(),
         };
         let m = metrics.clone();
         registry.register("requests", "Exchanges by how they ended", m.requests);
@@ -194,6 +204,8 @@ impl Metrics {
         registry.register("shed", "Requests turned away under load, by priority and reason", m.shed);
         registry.register("queue_seconds", "Waits of those who waited for a slot", m.queue_seconds);
         registry.register("queue_length", "Requests that wait for a slot", m.queue_length);
+        registry.register("impact_percent", "What the gateway itself takes, in percent", m.impact_percent);
+        registry.register("impact_alarm", "1 while that is too much", m.impact_alarm);
         registry.register("memory_ratio", "Memory in use, as a part of what may be", m.memory_ratio);
         metrics
     }
@@ -261,6 +273,15 @@ impl Metrics {
         for (priority, waiting) in PRIORITIES.into_iter().zip(view.waiting) {
             let gauge = self.queue_length.get_or_create(&PriorityLabels { priority: priority.label() });
             gauge.set(i64::try_from(waiting).unwrap_or(i64::MAX));
+        }
+    }
+
+    /// Sets what the gateway itself takes.
+    pub fn impact(&self, standings: &[Standing]) {
+        for standing in standings {
+            let labels = ResourceLabels { resource: standing.resource.label() };
+            self.impact_alarm.get_or_create(&labels).set(i64::from(standing.alarmed));
+            self.impact_percent.get_or_create(&labels).set(standing.percent.unwrap_or(0.0));
         }
     }
 

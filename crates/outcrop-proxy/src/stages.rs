@@ -169,6 +169,11 @@ impl Stages {
         STAGES.into_iter().zip(self.all.iter()).map(|(stage, times)| (stage, times.view()))
     }
 
+    /// What is known of one stage.
+    pub fn view(&self, stage: Stage) -> StageView {
+        self.all.get(stage as usize).map_or_else(StageView::default, Times::view)
+    }
+
     /// The exchanges that an upstream answered.
     pub fn exchanges(&self) -> Answered {
         let load = |value: &AtomicU64| value.load(Ordering::Relaxed);

@@ -9,7 +9,7 @@ use std::time::Duration;
 use outcrop_policy::Wanted;
 use outcrop_policy::optimizer::{Optimizer, Recommendation, Stage, World};
 use outcrop_policy::record::RECORDS_KEPT;
-use outcrop_proxy::Gateway;
+use outcrop_proxy::{Gateway, Work};
 use serde_json::{Value, json};
 use tokio::time::{MissedTickBehavior, interval};
 use tokio_util::sync::CancellationToken;
@@ -62,6 +62,9 @@ impl Optimizing {
             tokio::select! {
                 () = stop.cancelled() => return,
                 _ = ticks.tick() => {}
+            }
+            if !self.gateway.does(Work::Optimizer) {
+                continue;
             }
             let own = self.clone();
             // The replays take milliseconds: too long for a thread that serves.

@@ -186,7 +186,9 @@ impl Running {
         let (register, is_kept) = authority.register();
         let overlay = Overlay::new(Arc::clone(&gateway), register, checked.routes.clone());
         let optimizing = Optimizing::new(Arc::clone(&gateway), overlay.clone());
+        let impacting = Impacting::new(Arc::clone(&gateway), checked.impact.clone(), checked.memory.clone());
         let helm = Helm {
+            impacting: impacting.clone(),
             gateway: Arc::clone(&gateway),
             overlay: overlay.clone(),
             optimizing: optimizing.clone(),
@@ -195,8 +197,7 @@ impl Running {
         let more = more(&authority).merge(outcrop_admin::stops(stopper)).merge(budgets);
         let more = more.merge(outcrop_admin::steering(Arc::new(helm)));
         let more = more.merge(outcrop_admin::keyed(store.clone()));
-        let impacting = Impacting::new(Arc::clone(&gateway));
-        let more = more.merge(outcrop_admin::impact(Arc::new(impacting)));
+        let more = more.merge(outcrop_admin::impact(Arc::new(impacting.clone())));
         let admin_thread = admin::start(sockets, view, more, stopping, stop_admin.clone())?;
         gateway.background.spawn(authority.clone().follow(drain.clone()));
         gateway.background.spawn(limits.clone().follow(drain.clone()));
@@ -209,6 +210,7 @@ impl Running {
         let slots = || Arc::clone(&gateway.slots);
         gateway.background.spawn(watch_delay(slots(), drain.clone()));
         gateway.background.spawn(memory::watch(slots(), checked.memory.clone(), drain.clone()));
+        gateway.background.spawn(impacting.watch(drain.clone()));
         if let Some(file) = file {
             let (gateway, authority) = (Arc::clone(&gateway), authority.clone());
             let parts = reload::Parts { gateway, authority, limits, overlay };
