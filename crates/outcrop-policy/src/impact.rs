@@ -202,12 +202,12 @@ impl Impact {
 
     /// Whether any resource alarms.
     pub fn is_alarmed(&self) -> bool {
-        self.alarms.iter().any(Alarm::is_raised)
+        self.alarms.iter().any(|alarm| alarm.is_raised())
     }
 
     /// How each resource stands.
     pub fn standings(&self) -> [Standing; RESOURCES.len()] {
-        let mut alarms = self.alarms.iter().map(Alarm::is_raised).zip(self.thresholds.0);
+        let mut alarms = self.alarms.iter().map(|alarm| alarm.is_raised()).zip(self.thresholds.0);
         RESOURCES.map(|resource| {
             let (alarmed, alarm_percent) = alarms.next().unwrap_or_default();
             Standing { resource, percent: self.percent(resource), alarm_percent, alarmed }

@@ -19,7 +19,7 @@ use tokio_util::task::TaskTracker;
 use crate::authenticate::Auth;
 use crate::gate::Gate;
 use crate::metrics::Metrics;
-use crate::optional::{Shed, Work};
+use crate::optional::{Because, Shed, Work};
 use crate::slots::{SlotLimits, Slots};
 use crate::throughput::Floor;
 
@@ -182,6 +182,21 @@ impl Gateway {
             self.metrics.decisions_dropped.inc();
         }
         self.decisions.put(decision);
+    }
+
+    /// Stops this optional work, and lets all other go on.
+    pub fn shed(&self, works: &[Work]) {
+        self.shed.only(works);
+    }
+
+    /// Why some optional work is not done at present; `None` where it is.
+    pub fn off_because(&self, work: Work) -> Option<Because> {
+        self.shed.because(work, || self.slots.allow_optional_work())
+    }
+
+    /// Whether some optional work is done at present.
+    pub fn does(&self, work: Work) -> bool {
+        self.off_because(work).is_none()
     }
 
     /// Hands every finished record to `export` from here on; what it does not take is counted and dropped.

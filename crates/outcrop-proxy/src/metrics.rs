@@ -131,8 +131,21 @@ pub struct Metrics {
     pub(crate) queue_seconds: Histogram,
     queue_length: Family<PriorityLabels, Gauge>,
     memory_ratio: Gauge<f64, AtomicU64>,
-    impact_percent: Family<ResourceLabels, Gauge<f64, AtomicU64>>,
-    impact_alarm: Family<ResourceLabels, Gauge>,
+    impact: ImpactGauges,
+}
+
+/// What the gateway itself takes.
+#[derive(Debug, Clone, Default)]
+struct ImpactGauges {
+    percent: Family<ResourceLabels, Gauge<f64, AtomicU64>>,
+    alarm: Family<ResourceLabels, Gauge>,
+}
+
+impl ImpactGauges {
+    fn register(self, registry: &mut Registry) {
+        registry.register("impact_percent", "What the gateway itself takes, in percent", self.percent);
+        registry.register("impact_alarm", "1 while that is too much", self.alarm);
+    }
 }
 
 impl Metrics {
@@ -164,8 +177,7 @@ impl Metrics {
             queue_seconds: queueing(),
             queue_length: Family::default(),
             memory_ratio: Gauge::default(),
-            impact_percent: Family::default(),
-            impact_alarm: Family::default(),
+            impact: ImpactGauges::default(),
         };
         let m = metrics.clone();
         registry.register("requests", "Exchanges by how they ended", m.requests);
@@ -204,8 +216,7 @@ impl Metrics {
         registry.register("shed", "Requests turned away under load, by priority and reason", m.shed);
         registry.register("queue_seconds", "Waits of those who waited for a slot", m.queue_seconds);
         registry.register("queue_length", "Requests that wait for a slot", m.queue_length);
-        registry.register("impact_percent", "What the gateway itself takes, in percent", m.impact_percent);
-        registry.register("impact_alarm", "1 while that is too much", m.impact_alarm);
+        m.impact.register(registry);
         registry.register("memory_ratio", "Memory in use, as a part of what may be", m.memory_ratio);
         metrics
     }
@@ -280,8 +291,8 @@ impl Metrics {
     pub fn impact(&self, standings: &[Standing]) {
         for standing in standings {
             let labels = ResourceLabels { resource: standing.resource.label() };
-            self.impact_alarm.get_or_create(&labels).set(i64::from(standing.alarmed));
-            self.impact_percent.get_or_create(&labels).set(standing.percent.unwrap_or(0.0));
+            self.impact.alarm.get_or_create(&labels).set(i64::from(standing.alarmed));
+            self.impact.percent.get_or_create(&labels).set(standing.percent.unwrap_or(0.0));
         }
     }
 

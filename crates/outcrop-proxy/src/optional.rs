@@ -7,8 +7,6 @@ use std::sync::atomic::{AtomicU8, Ordering};
 
 use serde::{Deserialize, Serialize};
 
-use crate::gateway::Gateway;
-
 /// Work that nobody waits for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
@@ -63,25 +61,19 @@ impl Work {
     }
 }
 
-impl Gateway {
+impl Shed {
     /// Stops this work, and lets all other go on.
-    pub fn shed(&self, works: &[Work]) {
+    pub(crate) fn only(&self, works: &[Work]) {
         let bits =
             works.iter().filter(|work| SHEDDABLE.contains(work)).fold(0, |bits, work| bits | work.bit());
-        self.shed.0.store(bits, Ordering::Relaxed);
+        self.0.store(bits, Ordering::Relaxed);
     }
 
     /// Why some work is not done at present; `None` where it is.
-    pub fn off_because(&self, work: Work) -> Option<Because> {
-        if self.shed.0.load(Ordering::Relaxed) & work.bit() != 0 {
+    pub(crate) fn because(&self, work: Work, has_memory: impl FnOnce() -> bool) -> Option<Because> {
+        if self.0.load(Ordering::Relaxed) & work.bit() != 0 {
             return Some(Because::Impact);
         }
-        let is_short = work.takes_memory() && !self.slots.allow_optional_work();
-        is_short.then_some(Because::Memory)
-    }
-
-    /// Whether some work is done at present.
-    pub fn does(&self, work: Work) -> bool {
-        self.off_because(work).is_none()
+        (work.takes_memory() && !has_memory()).then_some(Because::Memory)
     }
 }

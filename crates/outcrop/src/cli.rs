@@ -60,7 +60,7 @@ enum Command {
     /// See what the optimizer proposes, why, and what became of it.
     Recommendations(recommendations::Recommendations),
     /// See what the gateway itself takes: its time by step, its machine, alarms, at which rate it saturates.
-    Impact(impact::Options),
+    Impact(impact::Shown),
     /// See the health of targets; hold one serving or tripped by hand.
     #[command(subcommand)]
     Target(target::Command),

@@ -26,6 +26,7 @@ mod explain;
 pub mod export;
 mod flag;
 mod impact;
+mod impacting;
 mod key;
 mod lab;
 mod logging;

@@ -36,6 +36,10 @@ impl Optimizing {
 
     /// One look at the records, as of this moment.
     pub(crate) fn turn(&self, now_ms: u64) {
+        // What is on trial meanwhile stays as it is.
+        if !self.gateway.does(Work::Optimizer) {
+            return;
+        }
         let mut optimizer = self.optimizer.lock().unwrap_or_else(PoisonError::into_inner);
         let snapshot = self.gateway.snapshot();
         let records = self.gateway.decisions.recent(&Wanted::default(), RECORDS_KEPT);
@@ -62,9 +66,6 @@ impl Optimizing {
             tokio::select! {
                 () = stop.cancelled() => return,
                 _ = ticks.tick() => {}
-            }
-            if !self.gateway.does(Work::Optimizer) {
-                continue;
             }
             let own = self.clone();
             // The replays take milliseconds: too long for a thread that serves.

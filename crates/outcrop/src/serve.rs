@@ -29,7 +29,7 @@ use crate::budgeting::{Desk, watch};
 use crate::cli::{EX_UNAVAILABLE, refuse};
 use crate::clock::wall;
 use crate::config::Checked;
-use crate::impact::Impacting;
+use crate::impacting::Impacting;
 use crate::optimizing::Optimizing;
 use crate::overlay::Overlay;
 use crate::steering::Helm;
@@ -186,7 +186,7 @@ impl Running {
         let (register, is_kept) = authority.register();
         let overlay = Overlay::new(Arc::clone(&gateway), register, checked.routes.clone());
         let optimizing = Optimizing::new(Arc::clone(&gateway), overlay.clone());
-        let impacting = Impacting::new(Arc::clone(&gateway), checked.impact.clone(), checked.memory.clone());
+        let impacting = Impacting::new(Arc::clone(&gateway), checked.impact.clone(), &checked.memory);
         let helm = Helm {
             impacting: impacting.clone(),
             gateway: Arc::clone(&gateway),
@@ -196,8 +196,7 @@ impl Running {
         };
         let more = more(&authority).merge(outcrop_admin::stops(stopper)).merge(budgets);
         let more = more.merge(outcrop_admin::steering(Arc::new(helm)));
-        let more = more.merge(outcrop_admin::keyed(store.clone()));
-        let more = more.merge(outcrop_admin::impact(Arc::new(impacting.clone())));
+        let more = more.merge(outcrop_admin::keyed(store.clone())).merge(impacting.routes());
         let admin_thread = admin::start(sockets, view, more, stopping, stop_admin.clone())?;
         gateway.background.spawn(authority.clone().follow(drain.clone()));
         gateway.background.spawn(limits.clone().follow(drain.clone()));

@@ -18,7 +18,7 @@ use serde_json::{Value, json};
 use tokio::time::Instant;
 
 use crate::clock::unix_ms;
-use crate::impact::Impacting;
+use crate::impacting::Impacting;
 use crate::optimizing::Optimizing;
 use crate::overlay::{Overlay, Turned};
 

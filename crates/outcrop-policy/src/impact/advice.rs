@@ -61,7 +61,8 @@ impl Seen {
         let seconds = to.at.checked_sub(from.at).filter(|passed| !passed.is_zero())?.as_secs_f64();
         let cpu = to.cpu.saturating_sub(from.cpu).as_secs_f64();
         let busy = to.busy.saturating_sub(from.busy).as_secs_f64();
-        let (total, waited) = (to.total.saturating_sub(from.total), to.lease_waited - from.lease_waited);
+        let (total, waited) =
+            (to.total.saturating_sub(from.total), to.lease_waited.saturating_sub(from.lease_waited));
         let lease_waits = to.lease_waits.saturating_sub(from.lease_waits);
         Some(Self {
             answered: to.answered.saturating_sub(from.answered),

@@ -32,7 +32,7 @@ pub(super) struct Alarm {
 }
 
 impl Alarm {
-    pub(super) fn is_raised(&self) -> bool {
+    pub(super) fn is_raised(self) -> bool {
         self.raised
     }
 

@@ -173,7 +173,8 @@ fn at_a_steady_rate_all_that_is_used_counts_and_the_lowest_ceiling_is_named() {
     else {
         panic!()
     };
-    assert_eq!((limited_by, method, requests_per_s.round() as u64), ("slots", "ratio", 200));
+    assert_eq!((limited_by, method), ("slots", "ratio"));
+    assert!((requests_per_s - 200.0).abs() < 0.5, "{requests_per_s}");
     let cpu = ceilings.iter().find(|one| one.resource == "cpu").unwrap();
     assert!((cpu.requests_per_s - 1.7 / 0.0011).abs() < 1.0, "{cpu:?}");
 }
@@ -200,7 +201,7 @@ fn advice_follows_from_what_was_measured() {
     check(1_100, 1_000, |reading| reading.turned_away += 500, &[]);
     let waits: fn(&mut Reading) = |reading| {
         reading.lease_waits += 20;
-        reading.lease_waited += Duration::from_millis(1_000);
+        reading.lease_waited += Duration::from_secs(1);
     };
     let leases = check(100, 1_000, waits, &["enlarge_lease"]);
     assert!((leases[0].expected_gain_percent - 5.0).abs() < 0.1, "{leases:?}");
@@ -211,7 +212,7 @@ fn few_requests_say_nothing() {
     let few: fn(&mut Reading) = |reading| {
         reading.turned_away += 50;
         reading.lease_waits += 20;
-        reading.lease_waited += Duration::from_millis(1_000);
+        reading.lease_waited += Duration::from_secs(1);
         reading.cpu += Duration::from_secs(3);
     };
     let mut process = Process::new();

@@ -20,7 +20,7 @@ use super::store::StoreSpec;
 use super::text::Text;
 use super::{budgets, impact, models, paths, rates, raw, slots, stops, store, units};
 use crate::export::ExportSpec;
-use crate::impact::ImpactSpec;
+use crate::impacting::ImpactSpec;
 use crate::memory;
 
 /// A configuration that can be put in force.

@@ -8,7 +8,7 @@ use toml::Spanned;
 
 use super::check::Findings;
 use super::raw::{Impact, Optional};
-use crate::impact::ImpactSpec;
+use crate::impacting::ImpactSpec;
 
 /// Between two readings.
 const EVERY: Duration = Duration::from_secs(2);

@@ -152,3 +152,28 @@ async fn records_are_kept_but_not_exported_while_the_export_is_stopped() {
     assert!(!text.contains(&dropped), "{text}");
     assert_eq!(gateway.metrics.decisions_dropped.get(), 1);
 }
+
+#[tokio::test]
+async fn the_command_shows_it_as_tables_and_as_json() {
+    let folder = tempfile::tempdir().unwrap();
+    let socket = folder.path().join("outcrop.sock");
+    let listen = format!("operator = {socket:?}");
+    let house = House::set_up(Setup { listen, ..Setup::default() }).await;
+    let run = async |more: &'static [&'static str]| {
+        let socket = socket.clone();
+        let output = tokio::task::spawn_blocking(move || {
+            let mut command = std::process::Command::new(env!("CARGO_BIN_EXE_outcrop"));
+            command.arg("impact").arg("--socket").arg(socket).args(more).output().unwrap()
+        });
+        let output = output.await.unwrap();
+        assert!(output.status.success(), "{output:?}");
+        String::from_utf8(output.stdout).unwrap()
+    };
+    let tables = run(&[]).await;
+    for said in ["too few answers to tell", "descriptors", "authenticate", "not enough traffic to tell"] {
+        assert!(tables.contains(said), "{said}: {tables}");
+    }
+    let json: Value = serde_json::from_str(&run(&["--json"]).await).unwrap();
+    assert_eq!(json["forecast"]["state"], "too_little");
+    drop(house);
+}

@@ -24,8 +24,8 @@ pub(super) struct Source {
 
 impl Source {
     /// Inside the runtime that serves.
-    pub(super) fn new(gateway: Arc<Gateway>, memory: memory::Source, began: Instant) -> Self {
-        Self { gateway, runtime: Handle::current().metrics(), began, cores: cores(&memory) }
+    pub(super) fn new(gateway: Arc<Gateway>, memory: &memory::Source, began: Instant) -> Self {
+        Self { gateway, runtime: Handle::current().metrics(), began, cores: cores(memory) }
     }
 
     pub(super) fn read(&self) -> Reading {
