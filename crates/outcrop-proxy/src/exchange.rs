@@ -84,7 +84,10 @@ async fn answer(
     let admission = admit(gateway, seeker(&caller, operation, record)).await?;
     record.passed(Stage::Admit);
     let asked = Asked { head: &head, route: &route, wishes, proof };
-    let call = Arc::new(intake(gateway, &snapshot.limits, asked, body, record).await?);
+    let (call, received) = intake(gateway, &snapshot.limits, asked, body, record.deadline()).await?;
+    record.passed_by(Stage::Receive, received);
+    record.passed(Stage::Intake);
+    let call = Arc::new(call);
     record.caller(&caller.name, snapshot.version);
     let payer = Arc::new(Payer::of(&call, &caller, operation, record.priority()));
     let exchange = Exchange { gateway, snapshot: &snapshot, call: &call, payer: &payer };

@@ -12,15 +12,13 @@ use outcrop_core::failure::{Code, Failure};
 use outcrop_policy::scope::Attribution;
 use outcrop_wire::{Envelope, Rejection, Route};
 use tokio::sync::OwnedSemaphorePermit;
-use tokio::time::timeout_at;
+use tokio::time::{Instant, timeout_at};
 
 use crate::admit::overloaded;
 use crate::authenticate::{Caller, Proof};
 use crate::body;
 use crate::gateway::{Gateway, Limits};
 use crate::headers::{self, Wishes};
-use crate::settle::Record;
-use crate::stages::Stage;
 
 /// A request that asks a model, read and checked.
 #[derive(Debug)]
@@ -49,19 +47,19 @@ impl Call {
     }
 }
 
-/// Reads a request that asks a model, until its deadline at the longest.
+/// Reads a request that asks a model, until `deadline` at the longest; and when its body had arrived.
 pub(crate) async fn intake(
     gateway: &Gateway,
     limits: &Limits,
     asked: Asked<'_>,
     body: Incoming,
-    record: &mut Record,
-) -> Result<Call, Failure> {
+    deadline: Instant,
+) -> Result<(Call, Instant), Failure> {
     let room = room(gateway, &body, limits)?;
-    let sent = timeout_at(record.deadline(), body::read(body, limits))
+    let sent = timeout_at(deadline, body::read(body, limits))
         .await
         .map_err(|_| Failure::deadline("the request body was still arriving"))??;
-    record.passed(Stage::Receive);
+    let received = Instant::now();
     asked.proof.check(asked.head, &sent)?;
     let encoding = headers::content_encoding(&asked.head.headers);
     let body = body::decode(sent, encoding.as_deref(), limits)?;
@@ -70,8 +68,7 @@ pub(crate) async fn intake(
     call.travelling = headers::travelling(&asked.head.headers);
     call.envelope.betas = headers::betas(&asked.head.headers);
     call.room_held = Some(room);
-    record.passed(Stage::Intake);
-    Ok(call)
+    Ok((call, received))
 }
 
 /// What the head of a request says.

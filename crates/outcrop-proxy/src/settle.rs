@@ -283,7 +283,11 @@ impl Record {
 
     /// A step has ended that began where the last one did.
     pub(crate) fn passed(&mut self, stage: Stage) {
-        let now = Instant::now();
+        self.passed_by(stage, Instant::now());
+    }
+
+    /// The same, at that moment.
+    pub(crate) fn passed_by(&mut self, stage: Stage, now: Instant) {
         let took = now.saturating_duration_since(self.passed_at);
         self.passed_at = now;
         if stage == Stage::Receive {
