@@ -41,6 +41,7 @@ pub const ROUTES: &[Route] = &[
     (Method::GET, "/admin/v1/paths", Need::As(Role::Viewer)),
     (Method::GET, "/admin/v1/targets", Need::As(Role::Viewer)),
     (Method::GET, "/admin/v1/load", Need::As(Role::Viewer)),
+    (Method::GET, "/admin/v1/impact", Need::As(Role::Viewer)),
     (Method::GET, "/admin/v1/balance", Need::As(Role::Viewer)),
     (Method::GET, "/admin/v1/decisions", Need::As(Role::Viewer)),
     (Method::GET, "/admin/v1/decisions/{}", Need::As(Role::Viewer)),

@@ -8,6 +8,7 @@
 pub mod access;
 pub mod budgets;
 mod exposition;
+pub mod impact;
 mod keyed;
 mod keys;
 mod listen;
@@ -21,6 +22,7 @@ pub mod takeover;
 pub mod view;
 
 pub use budgets::budgets;
+pub use impact::{Impact, impact};
 pub use keyed::keyed;
 pub use keys::{Keys, keys};
 pub use listen::{Listener, serve, serve_until};

@@ -31,6 +31,7 @@ const INDEX: &str = "Outcrop admin\n\n\
     /admin/v1/paths                 configured paths\n\
     /admin/v1/targets               targets and their health\n\
     /admin/v1/load                  requests served and waiting, memory\n\
+    /admin/v1/impact                what the gateway itself takes: time by step, resources, alarms, forecast\n\
     /admin/v1/balance               what was spent, pending, unknown\n\
     /admin/v1/targets/{name}/force  POST holds a target serving or tripped, or lets it go\n\
     /admin/v1/decisions?limit=N     newest decision records (since, caller, model, operation, path, outcome)\n\

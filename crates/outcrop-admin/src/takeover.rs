@@ -12,8 +12,9 @@ use axum::routing::post;
 use axum::{Json, Router};
 use serde::{Deserialize, Serialize};
 
+use crate::order::in_time;
 use crate::refusal::refuse;
-use crate::stops::{Answering, answer, in_time};
+use crate::stops::{Answering, answer};
 
 /// Largest order in bytes.
 const ORDER_BYTES_MAX: usize = 8 * 1024;

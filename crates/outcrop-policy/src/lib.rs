@@ -17,6 +17,7 @@ pub mod concurrency;
 mod choose;
 pub mod flags;
 pub mod health;
+pub mod impact;
 pub mod ledger;
 pub mod local;
 pub mod operations;

@@ -14,6 +14,7 @@ use tokio::sync::OwnedSemaphorePermit;
 use tokio::time::{Instant, timeout_at};
 
 use crate::gateway::{Gateway, Snapshot};
+use crate::optional::Work;
 use crate::reserve::Reservation;
 
 /// Longest reading of a stream that its caller left.
@@ -90,7 +91,7 @@ pub(crate) fn opening(
 /// `None` when as many are read on as may be, memory is short, or the process is ending.
 fn room(gateway: &Gateway) -> Option<OwnedSemaphorePermit> {
     Handle::try_current().ok()?;
-    if !gateway.slots.allow_optional_work() {
+    if !gateway.does(Work::ReadingOn) {
         return None;
     }
     Arc::clone(&gateway.drains).try_acquire_owned().ok()

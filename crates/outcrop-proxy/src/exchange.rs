@@ -33,6 +33,7 @@ use crate::refuse::refuse;
 use crate::relay::{Delivery, gather, relay};
 use crate::resume::Resume;
 use crate::settle::{Ending, Record};
+use crate::stages::Stage;
 use crate::surface::{Surface, dialect_of, method_of};
 
 /// Answers one HTTP request.
@@ -86,9 +87,14 @@ async fn answer(
     let wishes = Wishes::read(&head.headers, unix_now())?;
     let operation = promise(&snapshot, &wishes, record)?;
     foresee(gateway, head_of(&caller, &wishes, operation), record)?;
+    record.passed(Stage::Authenticate);
     let admission = admit(gateway, seeker(&caller, operation, record)).await?;
+    record.passed(Stage::Admit);
     let asked = Asked { head: &head, route: &route, wishes, proof };
-    let call = Arc::new(intake(gateway, &snapshot.limits, asked, body, record.deadline()).await?);
+    let (call, received) = intake(gateway, &snapshot.limits, asked, body, record.deadline()).await?;
+    record.passed_by(Stage::Receive, received);
+    record.passed(Stage::Intake);
+    let call = Arc::new(call);
     record.caller(&caller.name, snapshot.version);
     let payer = Arc::new(Payer::of(&call, &caller, operation, record.priority()));
     let exchange = Exchange { gateway, snapshot: &snapshot, call: &call, payer: &payer };
@@ -122,6 +128,7 @@ async fn ask(
     let plan =
         plan(Planning { snapshot, caller, call, operation, pressure, health: &gateway.health }, record)?;
     gateway.stops.may_start(&payer.whose, record.id().as_str(), unix_now)?;
+    record.passed(Stage::Plan);
     let committed = failover(exchange, &plan, record).await?;
     let resume = Resume::offered(exchange, caller, operation);
     Ok(Delivery { committed, admission, snapshot: Arc::clone(exchange.snapshot), resume })
@@ -161,7 +168,9 @@ async fn answer_tool(
     record.caller(&caller.name, snapshot.version);
     let operation = promise(&snapshot, &call.wishes, record)?;
     let body_bytes = call.envelope.body.len();
+    record.passed(Stage::Authenticate);
     let admission = admit(gateway, Seeker { body_bytes, ..seeker(caller, operation, record) }).await?;
+    record.passed(Stage::Admit);
     let call = Arc::new(call);
     let payer = Arc::new(Payer::of(&call, caller, operation, record.priority()));
     let exchange = Exchange { gateway, snapshot: &snapshot, call: &call, payer: &payer };

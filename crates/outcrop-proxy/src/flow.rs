@@ -5,6 +5,7 @@
 
 use std::collections::VecDeque;
 use std::sync::Arc;
+use std::time::Duration;
 
 use outcrop_core::Usage;
 use outcrop_core::failure::{Class, Failure, Reason};
@@ -120,6 +121,13 @@ impl Flow {
         trial.failed(failure);
         reservation.fail(Class::Partial);
         Some(HandedOver { gateway, record, admission, usage: self.usage() })
+    }
+
+    /// The pieces took so long to make.
+    pub(crate) fn relayed(&mut self, took: Duration) {
+        if let Some(account) = &mut self.account {
+            account.record.relayed(took);
+        }
     }
 
     /// Settles the exchange: answered whole, or broken off by a failure.

@@ -19,6 +19,7 @@ use tokio_util::task::TaskTracker;
 use crate::authenticate::Auth;
 use crate::gate::Gate;
 use crate::metrics::Metrics;
+use crate::optional::{Because, Shed, Work};
 use crate::slots::{SlotLimits, Slots};
 use crate::throughput::Floor;
 
@@ -129,6 +130,7 @@ pub struct Gateway {
     pub slots: Arc<Slots>,
     pub(crate) body_kib: Arc<Semaphore>,
     pub(crate) drains: Arc<Semaphore>,
+    pub(crate) shed: Shed,
 }
 
 /// What a gateway is made of, beside its first snapshot.
@@ -167,6 +169,7 @@ impl Gateway {
             background,
             body_kib: Arc::new(Semaphore::new(BODIES_KIB_MAX)),
             drains: Arc::new(Semaphore::new(DRAINS_MAX)),
+            shed: Shed::default(),
         }
     }
 
@@ -174,11 +177,26 @@ impl Gateway {
     pub(crate) fn keep(&self, decision: Decision) {
         let decision = Arc::new(decision);
         if let Some(export) = self.export.get()
-            && export.try_send(Arc::clone(&decision)).is_err()
+            && (!self.does(Work::Export) || export.try_send(Arc::clone(&decision)).is_err())
         {
             self.metrics.decisions_dropped.inc();
         }
         self.decisions.put(decision);
+    }
+
+    /// Stops this optional work, and lets all other go on.
+    pub fn shed(&self, works: &[Work]) {
+        self.shed.only(works);
+    }
+
+    /// Why some optional work is not done at present; `None` where it is.
+    pub fn off_because(&self, work: Work) -> Option<Because> {
+        self.shed.because(work, || self.slots.allow_optional_work())
+    }
+
+    /// Whether some optional work is done at present.
+    pub fn does(&self, work: Work) -> bool {
+        self.off_because(work).is_none()
     }
 
     /// Hands every finished record to `export` from here on; what it does not take is counted and dropped.

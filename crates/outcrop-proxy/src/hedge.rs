@@ -1,7 +1,7 @@
 //! A second leg beside a slow one, for what is urgent.
 //!
 //! Off unless the operator switches it on. Only for emergencies and critical requests without tools whose
-//! budgets are not nearly used up, while memory is not short, after the time that 95 % of the target's answers take, for one request
+//! budgets are not nearly used up, while neither memory nor the gateway's impact forbids it, after the time that 95 % of the target's answers take, for one request
 //! in twenty at most. Both legs are reserved; the loser is left as a caller leaves.
 
 use outcrop_core::Priority;
@@ -11,6 +11,7 @@ use tokio::time::Instant;
 
 use crate::gateway::Gateway;
 use crate::leg::{Exchange, Leg};
+use crate::optional::Work;
 use crate::settle::Record;
 
 /// Whether an exchange may have a second leg; it has one at most.
@@ -45,6 +46,6 @@ fn is_urgent(exchange: Exchange<'_>, record: &Record) -> bool {
     switches.hedging
         && record.priority() >= Priority::Critical
         && !exchange.call.envelope.has_tools
-        && exchange.gateway.slots.allow_optional_work()
+        && exchange.gateway.does(Work::Hedging)
         && exchange.gateway.ledger().level(&exchange.payer.whose) < Level::Throttled
 }

@@ -47,18 +47,19 @@ impl Call {
     }
 }
 
-/// Reads a request that asks a model, until `deadline` at the longest.
+/// Reads a request that asks a model, until `deadline` at the longest; and when its body had arrived.
 pub(crate) async fn intake(
     gateway: &Gateway,
     limits: &Limits,
     asked: Asked<'_>,
     body: Incoming,
     deadline: Instant,
-) -> Result<Call, Failure> {
+) -> Result<(Call, Instant), Failure> {
     let room = room(gateway, &body, limits)?;
     let sent = timeout_at(deadline, body::read(body, limits))
         .await
         .map_err(|_| Failure::deadline("the request body was still arriving"))??;
+    let received = Instant::now();
     asked.proof.check(asked.head, &sent)?;
     let encoding = headers::content_encoding(&asked.head.headers);
     let body = body::decode(sent, encoding.as_deref(), limits)?;
@@ -67,7 +68,7 @@ pub(crate) async fn intake(
     call.travelling = headers::travelling(&asked.head.headers);
     call.envelope.betas = headers::betas(&asked.head.headers);
     call.room_held = Some(room);
-    Ok(call)
+    Ok((call, received))
 }
 
 /// What the head of a request says.

@@ -29,6 +29,7 @@ use crate::payer::{Asking, Payer};
 use crate::plan::shape_of;
 use crate::reserve::{Reservation, reserve};
 use crate::settle::{Attempted, Record};
+use crate::stages::Stage;
 use crate::trial::{self, Trial};
 
 /// What every attempt of one exchange shares.
@@ -104,6 +105,7 @@ impl<'a> Leg<'a> {
     ) -> Result<Self, NotBegun> {
         let Exchange { gateway, snapshot, call, payer } = exchange;
         let Start { choice, spec, terms, number, by, walk } = start;
+        let began = Instant::now();
         let target = target_name(&spec.path, &choice.model_id);
         let number = u8::try_from(number).unwrap_or(u8::MAX);
         let id = AttemptId { request: record.id().clone(), number };
@@ -125,6 +127,7 @@ impl<'a> Leg<'a> {
         };
         let input_counted = reservation.input_counted();
         let started = Instant::now();
+        record.spent(Stage::Reserve, started.saturating_duration_since(began));
         let may_be_given_up = spec.effect.may_repeat();
         let slow_after = walk.slow_after(by.saturating_duration_since(started), trial.patience());
         let slow_at = slow_after.filter(|_| may_be_given_up).map(|after| started + after);

@@ -10,6 +10,7 @@ use std::time::Duration;
 use outcrop_core::Priority;
 use outcrop_core::decision::{BreakerState, Decision, OutcomeRecord};
 use outcrop_policy::admission::{PRIORITIES, Shed, View};
+use outcrop_policy::impact::Standing;
 use outcrop_policy::ledger::{AccountView, Dimension};
 use outcrop_policy::stops::{LEVELS, Stops};
 use prometheus_client::encoding::EncodeLabelSet;
@@ -18,6 +19,8 @@ use prometheus_client::metrics::family::Family;
 use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::metrics::histogram::Histogram;
 use prometheus_client::registry::Registry;
+
+use crate::stages::{Stage, Stages};
 
 #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
 struct RequestLabels {
@@ -31,11 +34,6 @@ struct RequestLabels {
 struct OperationLabels {
     api: &'static str,
     operation: Arc<str>,
-}
-
-#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
-struct StageLabels {
-    stage: &'static str,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
@@ -88,6 +86,11 @@ struct PriorityLabels {
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct ResourceLabels {
+    resource: &'static str,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
 struct LevelLabels {
     level: &'static str,
 }
@@ -104,7 +107,8 @@ pub struct Metrics {
     requests: Family<RequestLabels, Counter>,
     request_seconds: Family<OperationLabels, Histogram, fn() -> Histogram>,
     first_content_seconds: Family<OperationLabels, Histogram, fn() -> Histogram>,
-    overhead_seconds: Family<StageLabels, Histogram, fn() -> Histogram>,
+    /// How long each step takes of the gateway's own time.
+    pub stages: Stages,
     pub(crate) decision_seconds: Histogram,
     /// Records that the export did not take.
     pub decisions_dropped: Counter,
@@ -127,6 +131,21 @@ pub struct Metrics {
     pub(crate) queue_seconds: Histogram,
     queue_length: Family<PriorityLabels, Gauge>,
     memory_ratio: Gauge<f64, AtomicU64>,
+    impact: ImpactGauges,
+}
+
+/// What the gateway itself takes.
+#[derive(Debug, Clone, Default)]
+struct ImpactGauges {
+    percent: Family<ResourceLabels, Gauge<f64, AtomicU64>>,
+    alarm: Family<ResourceLabels, Gauge>,
+}
+
+impl ImpactGauges {
+    fn register(self, registry: &mut Registry) {
+        registry.register("impact_percent", "What the gateway itself takes, in percent", self.percent);
+        registry.register("impact_alarm", "1 while that is too much", self.alarm);
+    }
 }
 
 impl Metrics {
@@ -136,7 +155,7 @@ impl Metrics {
             requests: Family::default(),
             request_seconds: Family::new_with_constructor(latency as fn() -> Histogram),
             first_content_seconds: Family::new_with_constructor(latency as fn() -> Histogram),
-            overhead_seconds: Family::new_with_constructor(overhead as fn() -> Histogram),
+            stages: Stages::default(),
             decision_seconds: decision(),
             decisions_dropped: Counter::default(),
             attempts: Family::default(),
@@ -158,6 +177,7 @@ impl Metrics {
             queue_seconds: queueing(),
             queue_length: Family::default(),
             memory_ratio: Gauge::default(),
+            impact: ImpactGauges::default(),
         };
         let m = metrics.clone();
         registry.register("requests", "Exchanges by how they ended", m.requests);
@@ -167,7 +187,7 @@ impl Metrics {
             "From accept to the first content of a stream",
             m.first_content_seconds,
         );
-        registry.register("overhead_seconds", "Time that the gateway itself added", m.overhead_seconds);
+        registry.register("overhead_seconds", "Time that the gateway itself added, by step", m.stages);
         registry.register("decision_seconds", "Time of the routing decision", m.decision_seconds);
         registry.register("decisions_dropped", "Records the export did not take", m.decisions_dropped);
         registry.register("attempts", "Attempts by path and outcome class", m.attempts);
@@ -196,6 +216,7 @@ impl Metrics {
         registry.register("shed", "Requests turned away under load, by priority and reason", m.shed);
         registry.register("queue_seconds", "Waits of those who waited for a slot", m.queue_seconds);
         registry.register("queue_length", "Requests that wait for a slot", m.queue_length);
+        m.impact.register(registry);
         registry.register("memory_ratio", "Memory in use, as a part of what may be", m.memory_ratio);
         metrics
     }
@@ -266,6 +287,15 @@ impl Metrics {
         }
     }
 
+    /// Sets what the gateway itself takes.
+    pub fn impact(&self, standings: &[Standing]) {
+        for standing in standings {
+            let labels = ResourceLabels { resource: standing.resource.label() };
+            self.impact.alarm.get_or_create(&labels).set(i64::from(standing.alarmed));
+            self.impact.percent.get_or_create(&labels).set(standing.percent.unwrap_or(0.0));
+        }
+    }
+
     pub(crate) fn shed(&self, priority: Priority, why: Shed) {
         let labels = ShedLabels { priority: priority.label(), reason: why.label() };
         self.shed.get_or_create(&labels).inc();
@@ -307,9 +337,7 @@ impl Metrics {
         if let Some(first) = answered_after.filter(|_| decision.stream) {
             self.first_content_seconds.get_or_create(&labels).observe(first.as_secs_f64());
         }
-        self.overhead_seconds
-            .get_or_create(&StageLabels { stage: "total" })
-            .observe(seconds(outcome.overhead_us));
+        self.stages.observe(Stage::Total, Duration::from_micros(outcome.overhead_us));
         self.usage(outcome);
     }
 
@@ -339,12 +367,6 @@ fn seconds(us: u64) -> f64 {
 fn latency() -> Histogram {
     Histogram::new([
         0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 15.0, 30.0, 60.0, 120.0, 600.0,
-    ])
-}
-
-fn overhead() -> Histogram {
-    Histogram::new([
-        25e-6, 50e-6, 100e-6, 150e-6, 250e-6, 500e-6, 1e-3, 2.5e-3, 5e-3, 10e-3, 50e-3, 0.25, 1.0,
     ])
 }
 

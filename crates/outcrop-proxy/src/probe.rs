@@ -28,6 +28,7 @@ use crate::clock::unix_now;
 use crate::gateway::{Gateway, Snapshot};
 use crate::intake::open;
 use crate::leg::{Exchange, Leg, NotBegun, Start};
+use crate::optional::Work;
 use crate::payer::Payer;
 use crate::relay::{Delivery, gather};
 use crate::settle::{Ending, Record};
@@ -77,8 +78,10 @@ pub async fn watch(gateway: Arc<Gateway>, end: CancellationToken) {
 
 /// The targets that have waited long enough for a real request.
 fn due(gateway: &Gateway, now: Instant) -> impl Iterator<Item = Box<str>> {
+    // A request of a caller finds out as well.
+    let probes = gateway.does(Work::Probes);
     let waiting = gateway.health.waiting(now.into_std()).into_iter();
-    waiting.filter(|(_, since)| *since >= WAITS_FOR_CALLERS).map(|(name, _)| name)
+    waiting.filter(move |(_, since)| probes && *since >= WAITS_FOR_CALLERS).map(|(name, _)| name)
 }
 
 /// Probes one target; until then it must not be probed again from here.

@@ -30,6 +30,7 @@ use crate::refuse::body_of;
 use crate::reserve::{Paid, Reservation};
 use crate::resume::{Resume, Resumed, Seam};
 use crate::settle::{Ending, Record};
+use crate::stages::Sampled;
 use crate::trial::Trial;
 
 /// After the terminal event the upstream's connection is read to its end, so that it can be reused; it
@@ -68,11 +69,13 @@ pub(crate) fn relay(
                 let standing = gateway.rates.standing(&rated.whose, Instant::now().into_std());
                 tell(&mut headers, envelope.protocol.dialect(), &standing, unix);
             }
+            let began = Instant::now();
             let (content_type, body) = if envelope.stream {
                 streamed(whole.reply, envelope.protocol, context)
             } else {
                 encoded(*whole, envelope.protocol, &context)
             };
+            gateway.metrics.stages.relayed(began.elapsed());
             headers.insert(CONTENT_TYPE, content_type);
             headers.insert(CONTENT_LENGTH, HeaderValue::from(body.len()));
             response(headers, Body::whole(body))
@@ -198,6 +201,7 @@ struct Relay {
     resume: Option<Box<Resume>>,
     // There once the stream has gone on.
     seam: Option<Seam>,
+    making: Sampled,
 }
 
 impl Relay {
@@ -216,6 +220,7 @@ impl Relay {
             linger_until: None,
             resume,
             seam: None,
+            making: Sampled::default(),
         }
     }
 
@@ -229,7 +234,11 @@ impl Relay {
             }
             match self.flow.next().await {
                 Ok(Some(item)) => {
+                    let began = self.making.is_due().then(Instant::now);
                     let piece = self.carry(item);
+                    if let Some(began) = began {
+                        self.making.took(began.elapsed());
+                    }
                     if !piece.is_empty() {
                         return Some(piece);
                     }
@@ -303,6 +312,7 @@ impl Relay {
     }
 
     fn close(&mut self, failure: Option<&Failure>) {
+        self.flow.relayed(self.making.estimate());
         self.flow.close(failure);
         let grace = if failure.is_none() { LINGER_MAX } else { Duration::ZERO };
         self.linger_until = Some(Instant::now() + grace);

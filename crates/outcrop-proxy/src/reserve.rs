@@ -28,6 +28,7 @@ use crate::clock::{unix_ms, unix_now};
 use crate::count::Counter;
 use crate::gateway::Gateway;
 use crate::payer::{Asking, Payer, Quote};
+use crate::stages::Stage;
 
 /// The reservation of one attempt.
 pub(crate) struct Reservation {
@@ -126,11 +127,16 @@ fn smaller(quote: &Quote, no: &Exceeded) -> Option<Quote> {
 async fn hold(asking: Asking<'_>, quote: &Quote) -> Result<Reserved, Refused> {
     let Asking { gateway, payer, by, .. } = asking;
     let mut health = gateway.keeper.health();
-    let mut waited = None;
+    let (mut waited, began) = (None, Instant::now());
     loop {
         let claim = Claim { whose: &quote.whose, bound: quote.amounts, priority: payer.priority, waited };
         let ticket = match gateway.ledger().reserve(&claim, gateway.keeper.now()) {
-            Ok(reserved) => return Ok(reserved),
+            Ok(reserved) => {
+                if waited.is_some() {
+                    gateway.metrics.stages.observe(Stage::Lease, began.elapsed());
+                }
+                return Ok(reserved);
+            }
             Err(Shortfall::Wait(ticket)) => ticket,
             Err(Shortfall::Exceeded(no)) => return Err(Refused::Exceeded(no)),
             Err(Shortfall::Unavailable) => return Err(Refused::Failed(unavailable("the leases ran out"))),

@@ -24,6 +24,7 @@ use tokio::time::Instant;
 use crate::clock::unix_ms;
 use crate::gateway::Gateway;
 use crate::intake::Call;
+use crate::stages::Stage;
 
 /// What is known of one exchange so far.
 pub(crate) struct Record {
@@ -34,6 +35,12 @@ pub(crate) struct Record {
     deadline: Instant,
     // Time spent waiting for upstreams: everything else is our own overhead.
     waited: Duration,
+    // Time that the caller took to send the body, which is part of the overhead and not of our own doing.
+    received: Duration,
+    // What the pieces of a stream took to make.
+    relayed: Duration,
+    // When the last step ended.
+    passed_at: Instant,
     // From accept to the first content; for a whole answer to its end.
     answered_after: Option<Duration>,
     path: Arc<str>,
@@ -82,6 +89,9 @@ impl Record {
             accepted,
             deadline: accepted,
             waited: Duration::ZERO,
+            received: Duration::ZERO,
+            relayed: Duration::ZERO,
+            passed_at: accepted,
             answered_after: None,
             path: Arc::from(""),
             rated: None,
@@ -271,6 +281,31 @@ impl Record {
         self.gateway.metrics.attempt(attempt.path, class);
     }
 
+    /// A step has ended that began where the last one did.
+    pub(crate) fn passed(&mut self, stage: Stage) {
+        self.passed_by(stage, Instant::now());
+    }
+
+    /// The same, at that moment.
+    pub(crate) fn passed_by(&mut self, stage: Stage, now: Instant) {
+        let took = now.saturating_duration_since(self.passed_at);
+        self.passed_at = now;
+        if stage == Stage::Receive {
+            self.received += took;
+        }
+        self.spent(stage, took);
+    }
+
+    /// A step took so long.
+    pub(crate) fn spent(&self, stage: Stage, took: Duration) {
+        self.gateway.metrics.stages.observe(stage, took);
+    }
+
+    /// The pieces of its stream took so long to make.
+    pub(crate) fn relayed(&mut self, took: Duration) {
+        self.relayed = took;
+    }
+
     /// Microseconds that the gateway itself has added so far.
     pub(crate) fn overhead_us(&self) -> u64 {
         micros(self.accepted.elapsed().saturating_sub(self.waited))
@@ -288,7 +323,8 @@ impl Record {
 
     fn finish(&mut self, ending: &Ending<'_>) {
         let Some(mut decision) = self.decision.take() else { return };
-        let total = self.accepted.elapsed();
+        let ended = Instant::now();
+        let total = ended.saturating_duration_since(self.accepted);
         let reached = self.answered_after.unwrap_or(total);
         let met = self.accepted + reached <= self.deadline;
         // For a stream the relay's own time is inside the wait for the upstream, so overhead counts
@@ -301,6 +337,21 @@ impl Record {
         decision.outcome = Some(outcome);
         self.gateway.keep(*decision);
         self.tell_triggers(ending);
+        self.time(total, overhead, ended.elapsed());
+    }
+
+    /// What it took, where an upstream answered: of what the gateway refuses by itself all is its own.
+    fn time(&self, total: Duration, overhead: Duration, settling: Duration) {
+        let stages = &self.gateway.metrics.stages;
+        stages.observe(Stage::Settle, settling);
+        if self.answered_after.is_none() {
+            return;
+        }
+        if !self.relayed.is_zero() {
+            stages.observe(Stage::Relay, self.relayed);
+        }
+        let own = overhead.saturating_sub(self.received) + self.relayed + settling;
+        stages.answered(total, own);
     }
 
     /// What the automatic stops are to know of it.

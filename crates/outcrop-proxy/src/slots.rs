@@ -11,6 +11,7 @@ mod delay;
 mod tests;
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use outcrop_core::Priority;
@@ -65,6 +66,8 @@ pub struct Slots {
     // is told.
     state: Mutex<State>,
     metrics: Metrics,
+    // For lack of a slot.
+    turned_away: AtomicU64,
 }
 
 struct State {
@@ -109,7 +112,7 @@ impl Slots {
         let admissions = Admissions::new(settings, limit.limit(), Instant::now().into_std());
         let ladder = Ladder::new(marks);
         let state = State { admissions, limit, ladder, memory: MemoryReading::default() };
-        Arc::new(Self { state: Mutex::new(state), metrics })
+        Arc::new(Self { state: Mutex::new(state), metrics, turned_away: AtomicU64::new(0) })
     }
 
     /// A request asks for a slot.
@@ -157,9 +160,14 @@ impl Slots {
         (rung, before)
     }
 
-    /// Whether work is done that nobody waits for: hedges, reading on after a caller left.
+    /// Whether there is memory for work that nobody waits for (`optional`).
     pub fn allow_optional_work(&self) -> bool {
         self.state.lock().admissions.rung().allows_optional_work()
+    }
+
+    /// Requests that were turned away for lack of a slot, since the process began.
+    pub fn turned_away(&self) -> u64 {
+        self.turned_away.load(Ordering::Relaxed)
     }
 
     /// What an operator may see.
@@ -183,6 +191,9 @@ impl Slots {
 
     fn count(&self, priority: Priority, why: Shed) -> Shed {
         self.metrics.shed(priority, why);
+        if why != Shed::Memory {
+            self.turned_away.fetch_add(1, Ordering::Relaxed);
+        }
         why
     }
 }

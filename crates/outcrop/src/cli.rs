@@ -9,8 +9,8 @@ use std::process::ExitCode;
 use clap::{Args, Parser, Subcommand};
 
 use crate::{
-    budget, certify, check, config, demo, explain, flag, key, lab, recommendations, replay, serve, stop,
-    target,
+    budget, certify, check, config, demo, explain, flag, impact, key, lab, recommendations, replay, serve,
+    stop, target,
 };
 
 /// Exit code of bad input (sysexits.h `EX_USAGE`).
@@ -59,6 +59,8 @@ enum Command {
     Flag(flag::Command),
     /// See what the optimizer proposes, why, and what became of it.
     Recommendations(recommendations::Recommendations),
+    /// See what the gateway itself takes: its time by step, its machine, alarms, at which rate it saturates.
+    Impact(impact::Shown),
     /// See the health of targets; hold one serving or tripped by hand.
     #[command(subcommand)]
     Target(target::Command),
@@ -116,6 +118,7 @@ pub fn run() -> ExitCode {
         Command::Replay(options) => replay::run(&options),
         Command::Flag(command) => flag::run(&command),
         Command::Recommendations(options) => recommendations::run(&options),
+        Command::Impact(options) => impact::run(&options),
         Command::Target(command) => target::run(&command),
     }
 }

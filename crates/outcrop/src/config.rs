@@ -4,6 +4,7 @@
 //! A file is taken whole or not at all. Every problem names its line, its column and the way out.
 
 pub mod check;
+mod impact;
 mod keys;
 mod budgets;
 mod models;

@@ -25,6 +25,8 @@ mod demo;
 mod explain;
 pub mod export;
 mod flag;
+mod impact;
+mod impacting;
 mod key;
 mod lab;
 mod logging;

@@ -41,16 +41,17 @@ impl Source {
 
     /// The smallest limit among the control group of the process and those around it (cgroup v2).
     fn control_group(&self) -> Option<u64> {
-        let groups = self.text("proc/self/cgroup")?;
-        let own = groups.lines().find_map(|line| line.strip_prefix("0::"))?;
-        let around = Path::new(own.trim_start_matches('/')).ancestors();
-        around.filter_map(|group| self.limit_of(group)).min()
+        // `max` is no limit.
+        self.of_groups("memory.max").iter().filter_map(|text| text.trim().parse().ok()).min()
     }
 
-    fn limit_of(&self, group: &Path) -> Option<u64> {
-        let file = Path::new("sys/fs/cgroup").join(group).join("memory.max");
-        // `max` is no limit.
-        self.text(file)?.trim().parse().ok()
+    /// A file of the control group of the process, and of each around it (cgroup v2).
+    pub(crate) fn of_groups(&self, file: &str) -> Vec<String> {
+        let groups = self.text("proc/self/cgroup").unwrap_or_default();
+        let own = groups.lines().find_map(|line| line.strip_prefix("0::"));
+        let around = own.map(|own| Path::new(own.trim_start_matches('/')).ancestors());
+        let read = |group: &Path| self.text(Path::new("sys/fs/cgroup").join(group).join(file));
+        around.into_iter().flatten().filter_map(read).collect()
     }
 
     fn text(&self, file: impl AsRef<Path>) -> Option<String> {

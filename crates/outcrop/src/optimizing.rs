@@ -9,7 +9,7 @@ use std::time::Duration;
 use outcrop_policy::Wanted;
 use outcrop_policy::optimizer::{Optimizer, Recommendation, Stage, World};
 use outcrop_policy::record::RECORDS_KEPT;
-use outcrop_proxy::Gateway;
+use outcrop_proxy::{Gateway, Work};
 use serde_json::{Value, json};
 use tokio::time::{MissedTickBehavior, interval};
 use tokio_util::sync::CancellationToken;
@@ -36,6 +36,10 @@ impl Optimizing {
 
     /// One look at the records, as of this moment.
     pub(crate) fn turn(&self, now_ms: u64) {
+        // What is on trial meanwhile stays as it is.
+        if !self.gateway.does(Work::Optimizer) {
+            return;
+        }
         let mut optimizer = self.optimizer.lock().unwrap_or_else(PoisonError::into_inner);
         let snapshot = self.gateway.snapshot();
         let records = self.gateway.decisions.recent(&Wanted::default(), RECORDS_KEPT);

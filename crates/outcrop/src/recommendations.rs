@@ -7,6 +7,7 @@ use http::Method;
 use serde_json::Value;
 
 use crate::check::table;
+use crate::impact::show as impact;
 use crate::operator::{self, say};
 
 /// Options of `outcrop recommendations`.
@@ -33,6 +34,10 @@ fn show(found: &Value) {
     }
     let mut table = table(&["id", "operation", "change", "expected", "evidence", "state", "measured"]);
     for row in rows {
+        if let Some(kind) = row["kind"].as_str() {
+            table.add_row(impact::advice_row(kind, row));
+            continue;
+        }
         let percent = |value: &Value| value.as_f64().map(|gain| format!("{gain:+.1} %")).unwrap_or_default();
         let evidence = &row["evidence"];
         table.add_row([

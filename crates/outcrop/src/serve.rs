@@ -29,6 +29,7 @@ use crate::budgeting::{Desk, watch};
 use crate::cli::{EX_UNAVAILABLE, File, refuse};
 use crate::clock::wall;
 use crate::config::Checked;
+use crate::impacting::Impacting;
 use crate::optimizing::Optimizing;
 use crate::overlay::Overlay;
 use crate::steering::Helm;
@@ -237,11 +238,17 @@ impl Running {
         let (register, is_kept) = authority.register();
         let overlay = Overlay::new(Arc::clone(&gateway), register, checked.routes.clone());
         let optimizing = Optimizing::new(Arc::clone(&gateway), overlay.clone());
-        let (over, tunes) = (overlay.clone(), optimizing.clone());
-        let helm = Helm { gateway: Arc::clone(&gateway), overlay: over, optimizing: tunes, is_kept };
+        let impacting = Impacting::new(Arc::clone(&gateway), checked.impact.clone(), &checked.memory);
+        let helm = Helm {
+            impacting: impacting.clone(),
+            gateway: Arc::clone(&gateway),
+            overlay: overlay.clone(),
+            optimizing: optimizing.clone(),
+            is_kept,
+        };
         let more = more(&authority).merge(outcrop_admin::stops(stopper)).merge(budgets);
         let more = more.merge(outcrop_admin::steering(Arc::new(helm)));
-        let more = more.merge(outcrop_admin::keyed(store.clone()));
+        let more = more.merge(outcrop_admin::keyed(store.clone())).merge(impacting.routes());
         let more = more.merge(outcrop_admin::takeover(Arc::clone(&successor) as _));
         let admin_thread = admin::start(sockets, view, more, stopping, stop_admin.clone())?;
         gateway.background.spawn(authority.clone().follow(drain.clone()));
@@ -251,6 +258,7 @@ impl Running {
         let end_export = CancellationToken::new();
         export::start(&checked.export, &gateway, end_export.clone())?;
         look_after(&gateway, checked, desk, &drain);
+        gateway.background.spawn(impacting.watch(drain.clone()));
         if let Some(file) = file {
             let (gateway, authority) = (Arc::clone(&gateway), authority.clone());
             let parts = reload::Parts { gateway, authority, limits, overlay };

@@ -18,6 +18,7 @@ use serde_json::{Value, json};
 use tokio::time::Instant;
 
 use crate::clock::unix_ms;
+use crate::impacting::Impacting;
 use crate::optimizing::Optimizing;
 use crate::overlay::{Overlay, Turned};
 
@@ -31,6 +32,7 @@ pub(crate) struct Helm {
     pub(crate) gateway: Arc<Gateway>,
     pub(crate) overlay: Overlay,
     pub(crate) optimizing: Optimizing,
+    pub(crate) impacting: Impacting,
     /// Whether the register outlives the process.
     pub(crate) is_kept: bool,
 }
@@ -89,7 +91,9 @@ impl Steering for Helm {
     }
 
     fn recommendations(&self) -> Value {
-        self.optimizing.recommendations()
+        let tunings = self.optimizing.recommendations();
+        let tunings = tunings.as_array().into_iter().flatten().cloned();
+        tunings.chain(self.impacting.advice()).collect()
     }
 }
 

@@ -18,6 +18,7 @@ use super::*;
 use crate::budgets::{Budgeting, LimitOrder, ReconcileOrder, SpendQuery, Which};
 use crate::steering::{FlagOrder, ForceOrder, Steering};
 use crate::stops::{Answering, NotDone, ResumeOrder, StopOrder, Stopping};
+use crate::{Impact, impact};
 use crate::{Keys, LoadView, PathView, Readiness, TargetView, budgets, keyed, keys, router, steering, stops};
 
 /// A view that takes the name of a role for a key of that role.
@@ -94,6 +95,12 @@ impl Budgeting for Obedient {
     }
 }
 
+impl Impact for Obedient {
+    fn report(&self) -> serde_json::Value {
+        serde_json::Value::Null
+    }
+}
+
 impl Steering for Obedient {
     fn explain(&self, _: serde_json::Value) -> Result<serde_json::Value, NotDone> {
         Ok(serde_json::Value::Null)
@@ -128,6 +135,7 @@ async fn ask(asks_for_keys: bool, door: Door, method: &Method, path: &str, key: 
     let more = more.merge(stops(Arc::new(Obedient))).merge(budgets(Arc::new(Obedient)));
     let more = more.merge(steering(Arc::new(Obedient)));
     let more = more.merge(keyed(with_a_key().await));
+    let more = more.merge(impact(Arc::new(Obedient)));
     let mut request =
         HttpRequest::builder().method(method).uri(path).header("content-type", "application/json");
     if let Some(key) = key {

@@ -18,8 +18,9 @@ use super::scopes::Names;
 use super::stops::StopRules;
 use super::store::StoreSpec;
 use super::text::Text;
-use super::{budgets, models, paths, rates, raw, slots, stops, store, units};
+use super::{budgets, impact, models, paths, rates, raw, slots, stops, store, units};
 use crate::export::ExportSpec;
+use crate::impacting::ImpactSpec;
 use crate::memory;
 
 /// A configuration that can be put in force.
@@ -57,6 +58,8 @@ pub struct Checked {
     pub stop: StopRules,
     /// Where decision records go; taken at start only.
     pub export: ExportSpec,
+    /// When the impact alarms, and what it stops; taken at start only.
+    pub impact: ImpactSpec,
 }
 
 /// Sockets.
@@ -148,6 +151,7 @@ pub fn check(raw: &raw::Config, folder: &Path) -> Result<Checked, Vec<Found>> {
         rates,
         stop: stops::rules(&raw.stop, &mut findings),
         export: export(&raw.decisions, folder, &mut findings),
+        impact: impact::impact(&raw.impact, &mut findings),
     };
     if findings.0.is_empty() { Ok(checked) } else { Err(findings.0) }
 }

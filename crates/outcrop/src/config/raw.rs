@@ -2,6 +2,7 @@
 //! JSON schema are made from these lines.
 
 mod decisions;
+mod impact;
 mod ledger;
 mod limits;
 mod path;
@@ -14,6 +15,7 @@ use toml::Spanned;
 use super::text::{Secret, Text};
 
 pub use self::decisions::Decisions;
+pub use self::impact::{Impact, Optional};
 pub use self::ledger::{Budget, CountInput, OnShortage, Store};
 pub use self::limits::{Limits, Shares};
 pub use self::path::{Credentials, Kind, Path, Progress};
@@ -38,6 +40,9 @@ pub struct Config {
     /// Decision records.
     #[serde(default)]
     pub decisions: Decisions,
+    /// What the gateway itself takes, and what it gives up when that is too much.
+    #[serde(default)]
+    pub impact: Impact,
     /// The emergency stop.
     #[serde(default)]
     pub stop: EmergencyStop,

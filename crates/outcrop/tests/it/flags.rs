@@ -241,6 +241,10 @@ async fn the_optimizer_proposes_applies_and_takes_back() {
         gateway.decisions.recent(&outcrop_policy::Wanted::default(), 1)[0].accepted_at_ms
     };
     let mut now = newest(&gateway) + 1;
+    gateway.shed(&[outcrop_proxy::Work::Optimizer]);
+    house.running.optimize(now);
+    assert_eq!(house.admin("/admin/v1/recommendations").await.json(), json!([]), "stopped for now");
+    gateway.shed(&[]);
     house.running.optimize(now);
     let shown = house.admin("/admin/v1/recommendations").await.json();
     assert_eq!(

@@ -36,6 +36,7 @@ mod errors;
 mod failover;
 mod flags;
 mod hostile;
+mod impact;
 mod input_count;
 mod keyed;
 mod keys;

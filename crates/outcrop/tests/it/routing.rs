@@ -3,6 +3,7 @@
 use futures_util::future::join_all;
 use outcrop_lab::script::{Fault, FaultKind, Script, Spread};
 use outcrop_policy::{health::Forced, route::target_name};
+use outcrop_proxy::Work;
 use serde_json::Value;
 
 use crate::{
@@ -237,6 +238,9 @@ async fn a_second_leg_answers_for_a_slow_one_and_both_are_paid_for() {
     }
     let slow = Script { latency_ms: Some(Spread::Fixed(350.0)), ..Script::default() };
     house.lab.script(target("fra"), slow).await.unwrap();
+    house.running.gateway.shed(&[Work::Hedging]);
+    assert_eq!(ask(&house, "any", "urgent").await.header("x-outcrop-attempts"), "1", "stopped for now");
+    house.running.gateway.shed(&[]);
     let answer = ask(&house, "any", "urgent").await;
     assert_eq!(
         (answer.header("x-outcrop-path"), answer.header("x-outcrop-attempts")),
@@ -249,8 +253,8 @@ async fn a_second_leg_answers_for_a_slow_one_and_both_are_paid_for() {
         decision["attempts"].as_array().unwrap().iter().map(|a| a["failed"]["reason"].clone()).collect();
     assert!(reasons.contains(&Value::from("outrun")), "{decision}");
     // Bedrock goes on without its caller, so the loser is read on and paid for as billed.
-    let billed: u64 = house.billed("fra", asked as u64 + 1).await.iter().map(|r| r.output_tokens).sum();
-    assert_eq!(billed, (asked as u64 + 1) * 5);
+    let billed: u64 = house.billed("fra", asked as u64 + 2).await.iter().map(|r| r.output_tokens).sum();
+    assert_eq!(billed, (asked as u64 + 2) * 5);
     eventually("both legs are settled", async || {
         let totals = house.running.gateway.ledger().totals();
         (totals.pending == 0 && totals.suspense_nusd == 0).then_some(())
