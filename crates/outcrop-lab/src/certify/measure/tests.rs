@@ -71,6 +71,9 @@ fn evidence(samples: Vec<Sample>, records: Vec<Record>, faults: Vec<Happened>) -
         origin_ms: 1_000_000,
         usage: Vec::new(),
         faults,
+        orders: Vec::new(),
+        claims: None,
+        foreign_share: None,
         counts: Counts::default(),
     }
 }

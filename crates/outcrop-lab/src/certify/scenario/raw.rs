@@ -4,7 +4,7 @@ use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
 use serde::Deserialize;
 
-use super::{Asked, Fault, Paired, Phase, Profile, Scenario, Scope};
+use super::{Act, Asked, Fault, Key, Order, Paired, Phase, Profile, Scenario, Scope};
 use crate::{
     certify::{measure::Measure, outcome::Bar},
     load::{
@@ -60,6 +60,10 @@ struct RawScenario {
     phase: Vec<RawPhase>,
     #[serde(default)]
     fault: Vec<RawFault>,
+    #[serde(default)]
+    order: Vec<RawOrder>,
+    #[serde(default)]
+    key: Vec<Key>,
     #[serde(default)]
     paired: Option<RawPaired>,
     #[serde(default)]
@@ -125,6 +129,13 @@ struct RawFault {
 
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
+struct RawOrder {
+    at: f64,
+    act: Act,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
 struct RawPaired {
     target: String,
     model: String,
@@ -183,6 +194,12 @@ impl RawScenario {
         if let Some(late) = faults.iter().find(|fault| fault.at >= length) {
             return Err(format!("the fault `{}` begins after the last phase has ended", late.label));
         }
+        let mut orders: Vec<Order> =
+            self.order.iter().map(|order| order.check(scale)).collect::<Result<_, _>>()?;
+        orders.sort_unstable_by_key(|order| order.at);
+        if let Some(late) = orders.iter().find(|order| order.at >= length) {
+            return Err(format!("the order `{}` comes after the last phase has ended", late.act.label()));
+        }
         let bars: Vec<Asked> =
             self.bar.into_iter().map(|bar| bar.check(&phases, &mix)).collect::<Result<_, _>>()?;
         if let Some(asked) = bars.iter().find(|asked| asked.measure.needs_pairs() && paired.is_none()) {
@@ -202,6 +219,8 @@ impl RawScenario {
             mix: Arc::new(mix),
             phases,
             faults,
+            orders,
+            keys: self.key,
             paired,
             bars,
             text: text.to_owned(),
@@ -266,6 +285,13 @@ impl RawFault {
             until,
             script: self.script,
         })
+    }
+}
+
+impl RawOrder {
+    fn check(&self, scale: RawScale) -> Result<Order, String> {
+        let at = moment(self.at * scale.length).map_err(|why| format!("[[order]]: {why}"))?;
+        Ok(Order { at, act: self.act })
     }
 }
 
