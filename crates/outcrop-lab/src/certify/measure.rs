@@ -181,6 +181,7 @@ impl Measure {
             || matches!(
                 self,
                 Self::InTime
+                    | Self::DispatchedWhileStopped
                     | Self::Goodput
                     | Self::Optimal
                     | Self::AddedP50

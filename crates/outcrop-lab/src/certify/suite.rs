@@ -250,7 +250,7 @@ mod tests {
         let length = |profile| -> Duration {
             shipped(profile, &[]).unwrap().iter().map(super::Scenario::length).sum()
         };
-        // Starts, last answers and stops take about two seconds more for each scenario.
+        // Starts, last answers and stops take about one and a half seconds more for each scenario.
         assert!(length(Profile::Quick) < Duration::from_secs(140), "{:?}", length(Profile::Quick));
         assert!(length(Profile::Standard) < Duration::from_mins(18), "{:?}", length(Profile::Standard));
         assert!(length(Profile::Endurance) > Duration::from_mins(30), "{:?}", length(Profile::Endurance));

@@ -43,7 +43,9 @@ struct RawScenario {
     lag_max_ms: Option<f64>,
     #[serde(default)]
     patience_s: Option<f64>,
-    /// Lengths and rates of other profiles than `quick`, as factors.
+    /// Lengths and rates of the profiles, as factors.
+    #[serde(default)]
+    quick: RawScale,
     #[serde(default)]
     standard: RawScale,
     #[serde(default)]
@@ -175,7 +177,7 @@ pub fn parse(file: &str, text: &str, profile: Profile) -> Result<Scenario, Scena
 impl RawScenario {
     fn check(self, text: &str, profile: Profile) -> Result<Scenario, String> {
         let scale = match profile {
-            Profile::Quick => RawScale::default(),
+            Profile::Quick => self.quick,
             Profile::Standard => self.standard,
             Profile::Endurance => self.endurance,
         };
@@ -194,12 +196,7 @@ impl RawScenario {
         if let Some(late) = faults.iter().find(|fault| fault.at >= length) {
             return Err(format!("the fault `{}` begins after the last phase has ended", late.label));
         }
-        let mut orders: Vec<Order> =
-            self.order.iter().map(|order| order.check(scale)).collect::<Result<_, _>>()?;
-        orders.sort_unstable_by_key(|order| order.at);
-        if let Some(late) = orders.iter().find(|order| order.at >= length) {
-            return Err(format!("the order `{}` comes after the last phase has ended", late.act.label()));
-        }
+        let orders = orders(&self.order, scale, length)?;
         let bars: Vec<Asked> =
             self.bar.into_iter().map(|bar| bar.check(&phases, &mix)).collect::<Result<_, _>>()?;
         if let Some(asked) = bars.iter().find(|asked| asked.measure.needs_pairs() && paired.is_none()) {
@@ -285,6 +282,16 @@ impl RawFault {
             until,
             script: self.script,
         })
+    }
+}
+
+/// The orders by their times.
+fn orders(raw: &[RawOrder], scale: RawScale, length: Duration) -> Result<Vec<Order>, String> {
+    let mut orders: Vec<Order> = raw.iter().map(|order| order.check(scale)).collect::<Result<_, _>>()?;
+    orders.sort_unstable_by_key(|order| order.at);
+    match orders.iter().find(|order| order.at >= length) {
+        Some(late) => Err(format!("the order `{}` comes after the last phase has ended", late.act.label())),
+        None => Ok(orders),
     }
 }
 
