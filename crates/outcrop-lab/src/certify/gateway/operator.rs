@@ -6,11 +6,11 @@ use std::path::Path;
 
 use bytes::Bytes;
 use http::{Method, Request};
-use http_body_util::{BodyExt as _, Full, Limited};
+use http_body_util::{BodyExt as _, Full};
+use hyper::body::Incoming;
 use hyper_util::rt::TokioIo;
 use serde_json::Value;
 use tokio::net::UnixStream;
-use tokio_util::task::AbortOnDropHandle;
 
 /// Largest answer that is read, in bytes.
 const ANSWER_BYTES_MAX: usize = 4 * 1024 * 1024;
@@ -21,8 +21,6 @@ pub(super) async fn ask(socket: &Path, method: Method, path: &str, body: &Value)
     let (mut sender, connection) = hyper::client::conn::http1::handshake(TokioIo::new(stream))
         .await
         .map_err(|error| error.to_string())?;
-    // It ends with the answer, or with this function.
-    let _serving = AbortOnDropHandle::new(tokio::spawn(connection));
     let text = if body.is_null() { String::new() } else { body.to_string() };
     let request = Request::builder()
         .method(method)
@@ -31,12 +29,36 @@ pub(super) async fn ask(socket: &Path, method: Method, path: &str, body: &Value)
         .header(http::header::CONTENT_TYPE, "application/json")
         .body(Full::new(Bytes::from(text)))
         .map_err(|error| error.to_string())?;
-    let answer = sender.send_request(request).await.map_err(|error| error.to_string())?;
-    let status = answer.status();
-    let body = Limited::new(answer.into_body(), ANSWER_BYTES_MAX).collect().await;
-    let body = body.map_err(|error| error.to_string())?.to_bytes();
-    if !status.is_success() {
-        return Err(format!("{path} answered {status}: {}", String::from_utf8_lossy(&body)));
+    let answering = async {
+        let answer = sender.send_request(request).await.map_err(|error| error.to_string())?;
+        let status = answer.status();
+        let body = read(answer.into_body()).await?;
+        if !status.is_success() {
+            return Err(format!("{path} answered {status}: {}", String::from_utf8_lossy(&body)));
+        }
+        serde_json::from_slice(&body).map_err(|error| format!("{path}: {error}"))
+    };
+    // The connection is driven here, and ends with the answer; what it has to say of its own end comes after that.
+    let driving = async {
+        let ended = connection.await;
+        std::future::pending::<()>().await;
+        ended
+    };
+    tokio::select! {
+        answer = answering => answer,
+        _ = driving => Err("the connection ended".to_owned()),
     }
-    serde_json::from_slice(&body).map_err(|error| format!("{path}: {error}"))
+}
+
+async fn read(mut body: Incoming) -> Result<Vec<u8>, String> {
+    let mut bytes = Vec::new();
+    while let Some(frame) = body.frame().await {
+        if let Ok(data) = frame.map_err(|error| error.to_string())?.into_data() {
+            if bytes.len() + data.len() > ANSWER_BYTES_MAX {
+                return Err(format!("an answer over {ANSWER_BYTES_MAX} bytes"));
+            }
+            bytes.extend_from_slice(&data);
+        }
+    }
+    Ok(bytes)
 }
