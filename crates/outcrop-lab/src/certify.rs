@@ -7,6 +7,7 @@
 //! [`evidence`] is what that left, [`measure`] judges it, [`course`] draws it, [`suite`] plays many.
 //! [`report`] shows, signs and compares it, and knows nothing else.
 
+mod control;
 pub mod course;
 pub mod evidence;
 pub mod front;

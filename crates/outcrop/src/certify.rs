@@ -12,9 +12,11 @@ mod verify;
 
 pub mod publish;
 
+use std::ffi::OsString;
 use std::process::ExitCode;
 
 use clap::{Args, Subcommand};
+use outcrop_lab::certify::suite::SUITES;
 
 /// Exit code of a run that was ended by Ctrl-C (128 + SIGINT).
 const EX_INTERRUPTED: u8 = 130;
@@ -52,6 +54,21 @@ enum Command {
     Report(render::Options),
 }
 
+/// `load` is a suite, and with a `--target` the generator alone; the parser knows the word as the generator only.
+pub(crate) fn spelled(arguments: impl Iterator<Item = OsString>) -> Vec<OsString> {
+    let mut all: Vec<OsString> = arguments.collect();
+    let generator = ["--target", "--help", "-h"];
+    let asks_generator = all.iter().any(|word| {
+        let word = word.to_string_lossy();
+        generator.iter().any(|option| word == *option || word.starts_with("--target="))
+    });
+    if all.get(1).is_some_and(|word| word == "certify") && !asks_generator {
+        let suites = all.iter_mut().skip(2).take_while(|word| SUITES.iter().any(|suite| *word == *suite));
+        suites.filter(|word| *word == "load").for_each(|word| *word = "--suite=load".into());
+    }
+    all
+}
+
 pub(crate) fn run(options: &Options) -> ExitCode {
     match &options.command {
         None => suites::certify(&options.suites),
@@ -72,5 +89,26 @@ fn raise_descriptors() {
             // With the lower limit, runs with many connections say that they could not be opened.
             let _ = setrlimit(Resource::RLIMIT_NOFILE, hard, hard);
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::spelled;
+
+    #[test]
+    fn load_is_a_suite_unless_it_has_a_target() {
+        let check = |line: &str, expected: &str| {
+            let found = spelled(line.split(' ').map(Into::into));
+            assert_eq!(found, expected.split(' ').collect::<Vec<_>>(), "{line}");
+        };
+        check(
+            "outcrop certify load latency --profile quick",
+            "outcrop certify --suite=load latency --profile quick",
+        );
+        check("outcrop certify latency load", "outcrop certify latency --suite=load");
+        check("outcrop certify load --target http://x", "outcrop certify load --target http://x");
+        check("outcrop certify --out load", "outcrop certify --out load");
+        check("outcrop demo load", "outcrop demo load");
     }
 }

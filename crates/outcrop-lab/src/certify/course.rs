@@ -51,7 +51,13 @@ pub fn marks(evidence: &Evidence) -> Vec<Mark> {
         label: fault.label.clone(),
         fault: true,
     });
-    phases.into_iter().chain(faults).collect()
+    let orders = evidence.orders.iter().map(|ordered| Mark {
+        at_s: ordered.at_s,
+        until_s: Some(ordered.done_s),
+        label: ordered.act.label().to_owned(),
+        fault: true,
+    });
+    phases.into_iter().chain(faults).chain(orders).collect()
 }
 
 /// Values per stretch of time, from the latencies in milliseconds of the complete answers due in it.

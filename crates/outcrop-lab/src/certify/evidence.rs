@@ -6,7 +6,12 @@ use std::{sync::Arc, time::Duration};
 
 use parking_lot::Mutex;
 
-use super::{gateway::Usage, scenario::Scenario};
+use serde_json::Value;
+
+use super::{
+    gateway::Usage,
+    scenario::{Act, Scenario},
+};
 use crate::{
     billing::Record,
     load::{
@@ -45,6 +50,12 @@ pub struct Evidence {
     pub usage: Vec<(f64, Usage)>,
     /// Faults as they were really put in force.
     pub faults: Vec<Happened>,
+    /// Orders as they were really given.
+    pub orders: Vec<Ordered>,
+    /// What the gateway claims at the end, to be held against the records; absent where it is not ours.
+    pub claims: Option<Claims>,
+    /// What part of the machine's time went to others than gateway, upstreams and generator; absent where unknown.
+    pub foreign_share: Option<f64>,
     /// The generator's own counts over both kinds of rounds.
     pub counts: Counts,
 }
@@ -62,6 +73,44 @@ pub struct Happened {
     pub at_s: f64,
     /// When it was healed, if it was.
     pub until_s: Option<f64>,
+}
+
+/// Something that was done to the gateway.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Ordered {
+    /// What.
+    pub act: Act,
+    /// When it was begun.
+    pub at_s: f64,
+    /// When it was acknowledged; for a kill, when the gateway served again.
+    pub done_s: f64,
+}
+
+/// What the gateway says of itself.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct Claims {
+    /// Its budgets with their accounts.
+    pub budgets: Value,
+    /// Its spending by key, team and model, in the order of [`Claims::GROUPS`].
+    pub spend: Vec<Value>,
+    /// What it thinks somebody should look at.
+    pub alerts: Value,
+    /// What each stage of the exchange took.
+    pub impact: Value,
+}
+
+impl Claims {
+    /// What spending is asked by.
+    pub const GROUPS: [&'static str; 3] = ["key", "team", "model"];
+
+    /// The rows of all accounts.
+    pub(super) fn accounts(&self) -> impl Iterator<Item = &Value> {
+        self.budgets["budgets"]
+            .as_array()
+            .into_iter()
+            .flatten()
+            .flat_map(|budget| budget["accounts"].as_array().into_iter().flatten())
+    }
 }
 
 impl Observer for Recorder {

@@ -4,6 +4,7 @@
 //! missed: a gateway that refuses everything meets nothing.
 
 mod answers;
+mod books;
 mod failover;
 mod impact;
 mod money;
@@ -50,6 +51,34 @@ pub enum Measure {
     PhantomRefusals,
     /// Requests whose answer was made and taken in full more than once, counted.
     DoubleExecutions,
+    /// Requests that were executed more than once at all, counted.
+    DoubleEffects,
+    /// With 95 % confidence at least this share of requests is completely answered, in percent.
+    SuccessBound,
+    /// Answers that broke off without saying so, counted.
+    Dishonest,
+    /// Answers that began, broke off and said so, counted.
+    BrokenOff,
+    /// 99th percentile of what a failover adds to the time to the answer, in milliseconds.
+    FailoverTime,
+    /// Requests that reached an upstream while everything was stopped, counted.
+    DispatchedWhileStopped,
+    /// Requests refused as stopped, in percent of those that were due.
+    RefusedAsStopped,
+    /// What was billed and is not committed in the account of `all`, in USD.
+    Uncommitted,
+    /// What is still held when every request has ended, in USD.
+    Held,
+    /// What the gateway counts as spent beside the bill, in percent of it.
+    BooksError,
+    /// The forecast of an hour beside the bill, in percent of it.
+    ForecastError,
+    /// Thresholds of `limit_usd` that were crossed and not told exactly once, counted.
+    ThresholdsWrong,
+    /// What keys, teams and models are charged with beside the bill, in USD.
+    Misattributed,
+    /// Requests that a stand-in answered, counted.
+    StandIns,
     /// Requests that reached an upstream, per request.
     Attempts,
     /// Longest time from the end of a fault to the first good answer of its upstream, in seconds.
@@ -95,6 +124,10 @@ impl Measure {
             Self::Success
             | Self::InTime
             | Self::Goodput
+            | Self::SuccessBound
+            | Self::RefusedAsStopped
+            | Self::BooksError
+            | Self::ForecastError
             | Self::Used
             | Self::Optimal
             | Self::RegretMoney
@@ -105,10 +138,20 @@ impl Measure {
             | Self::LatencyP99
             | Self::FirstContentP99
             | Self::RefusalP99
+            | Self::FailoverTime
             | Self::RegretTime => "ms",
             Self::Throughput => "answers/s",
-            Self::Failed | Self::PhantomRefusals | Self::DoubleExecutions | Self::InFlight => "requests",
-            Self::Overspend => "USD",
+            Self::Failed
+            | Self::PhantomRefusals
+            | Self::DoubleExecutions
+            | Self::DoubleEffects
+            | Self::Dishonest
+            | Self::BrokenOff
+            | Self::DispatchedWhileStopped
+            | Self::StandIns
+            | Self::InFlight => "requests",
+            Self::ThresholdsWrong => "thresholds",
+            Self::Overspend | Self::Uncommitted | Self::Held | Self::Misattributed => "USD",
             Self::Attempts => "attempts/request",
             Self::RecoveryMax | Self::RecoveryP50 | Self::DetectionMax => "s",
             Self::CpuPerRequest => "us",
@@ -122,7 +165,7 @@ impl Measure {
     pub fn parameter(self) -> Option<&'static str> {
         match self {
             Self::InTime => Some("within_ms"),
-            Self::Overspend | Self::Used | Self::PhantomRefusals => Some("limit_usd"),
+            Self::Overspend | Self::Used | Self::PhantomRefusals | Self::ThresholdsWrong => Some("limit_usd"),
             _ => None,
         }
     }
@@ -130,6 +173,21 @@ impl Measure {
     /// Whether it can only be measured in a paired scenario.
     pub fn needs_pairs(self) -> bool {
         matches!(self, Self::AddedP50 | Self::AddedP99 | Self::LostThroughput)
+    }
+
+    /// Whether a machine that others use can spoil it; what is counted it cannot.
+    pub fn is_timed(self) -> bool {
+        matches!(self.unit(), "ms" | "us" | "s" | "answers/s")
+            || matches!(
+                self,
+                Self::InTime
+                    | Self::DispatchedWhileStopped
+                    | Self::Goodput
+                    | Self::Optimal
+                    | Self::AddedP50
+                    | Self::AddedP99
+                    | Self::LostThroughput
+            )
     }
 
     /// Whether callers see it alone, so that a gateway elsewhere can be measured.
@@ -146,14 +204,20 @@ impl Measure {
                 | Self::Throughput
                 | Self::Goodput
                 | Self::InFlight
+                | Self::SuccessBound
+                | Self::Dishonest
+                | Self::BrokenOff
         )
     }
 
     fn of(self, evidence: &Evidence, scope: &Scope, parameter: f64) -> Option<Measured> {
         match self {
             Self::Success => answers::success(evidence, scope),
+            Self::SuccessBound => answers::success_bound(evidence, scope),
             Self::InTime => answers::in_time(evidence, scope, parameter),
             Self::Failed => answers::failed(evidence, scope),
+            Self::Dishonest => answers::dishonest(evidence, scope),
+            Self::BrokenOff => answers::broken_off(evidence, scope),
             Self::LatencyP50 => answers::latency(evidence, scope, 0.50),
             Self::LatencyP99 => answers::latency(evidence, scope, 0.99),
             Self::FirstContentP99 => answers::first_content(evidence, scope),
@@ -161,17 +225,35 @@ impl Measure {
             Self::Throughput => answers::throughput(evidence, scope),
             Self::Goodput => answers::goodput(evidence, scope),
             Self::InFlight => answers::in_flight(evidence, scope),
-            Self::Overspend => money::overspend(evidence, parameter),
-            Self::Used => money::used(evidence, parameter),
-            Self::PhantomRefusals => money::phantom_refusals(evidence, parameter),
             Self::DoubleExecutions => failover::double_executions(evidence),
+            Self::DoubleEffects => failover::double_effects(evidence),
             Self::Attempts => failover::attempts(evidence, scope),
+            Self::FailoverTime => failover::failover_time(evidence, scope),
             Self::RecoveryMax => failover::recovery(evidence, 1.0),
             Self::RecoveryP50 => failover::recovery(evidence, 0.5),
             Self::DetectionMax => failover::detection(evidence),
             Self::Optimal => oracle::optimal(evidence, scope),
             Self::RegretTime => oracle::regret_time(evidence, scope),
             Self::RegretMoney => oracle::regret_money(evidence, scope),
+            _ => self.of_house(evidence, scope, parameter),
+        }
+    }
+
+    /// What concerns money and the process.
+    fn of_house(self, evidence: &Evidence, scope: &Scope, parameter: f64) -> Option<Measured> {
+        match self {
+            Self::Overspend => money::overspend(evidence, parameter),
+            Self::Used => money::used(evidence, parameter),
+            Self::PhantomRefusals => money::phantom_refusals(evidence, parameter),
+            Self::DispatchedWhileStopped => books::dispatched_while_stopped(evidence),
+            Self::RefusedAsStopped => books::refused_as_stopped(evidence, scope),
+            Self::Uncommitted => books::uncommitted(evidence),
+            Self::Held => books::held(evidence),
+            Self::BooksError => books::books_error(evidence),
+            Self::ForecastError => books::forecast_error(evidence),
+            Self::ThresholdsWrong => books::thresholds(evidence, parameter),
+            Self::Misattributed => books::misattributed(evidence),
+            Self::StandIns => books::stand_ins(evidence),
             Self::AddedP50 => impact::added(evidence, 0.50),
             Self::AddedP99 => impact::added(evidence, 0.99),
             Self::LostThroughput => impact::lost_throughput(evidence),
@@ -179,6 +261,7 @@ impl Measure {
             Self::Memory => impact::memory(evidence),
             Self::MemorySlope => impact::memory_slope(evidence),
             Self::DescriptorSlope => impact::descriptor_slope(evidence),
+            _ => None,
         }
     }
 }
@@ -195,6 +278,11 @@ pub fn verdict(evidence: &Evidence, asked: &Asked) -> Verdict {
         }
         None => Verdict { passed: false, ..Verdict::new(&asked.promise, asked.bar, 0.0, unit, 0) },
     }
+}
+
+/// What a reader must know beside the numbers.
+pub fn notes(evidence: &Evidence) -> Vec<String> {
+    impact::notes(evidence)
 }
 
 /// The times between faults' ends and their upstreams' first good answers, in seconds, for plots.

@@ -1,5 +1,6 @@
 //! Plays one scenario: upstreams, gateway, load, faults at their times; then hands over the evidence.
 
+mod orders;
 mod pairs;
 
 use std::{
@@ -13,7 +14,8 @@ use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use super::{
-    evidence::{Evidence, Happened, Recorder},
+    control::Control,
+    evidence::{Evidence, Happened, Ordered, Recorder},
     front::Front,
     gateway::{self, Gateway, GatewayError, Usage},
     scenario::Scenario,
@@ -125,7 +127,8 @@ async fn play_through(
         Subject::Binary(binary) => at_home(scenario, binary, None, watch, stop).await,
         Subject::Broken(binary, front) => at_home(scenario, binary, Some(*front), watch, stop).await,
         Subject::Address { url, model, credential } => {
-            if !scenario.faults.is_empty() || scenario.paired.is_some() {
+            let needs_ours = !scenario.orders.is_empty() || !scenario.keys.is_empty();
+            if !scenario.faults.is_empty() || scenario.paired.is_some() || needs_ours {
                 return Err(PlayError::NeedsLab);
             }
             let mix = remixed(&scenario.mix, |call| Call {
@@ -157,7 +160,7 @@ async fn at_home(
     };
     let stage = Stage {
         scenario,
-        mix: Arc::clone(&scenario.mix),
+        mix: orders::with_keys(scenario, &gateway).await?,
         base: standing.as_ref().map_or(&gateway.url, |standing| &standing.url).clone(),
         credential: Credential::None,
         house: Some((&lab, &gateway)),
@@ -183,6 +186,14 @@ struct Stage<'a> {
     stop: &'a CancellationToken,
 }
 
+/// What is noted while a scenario is played.
+#[derive(Clone, Copy)]
+struct Seen<'a> {
+    happened: &'a Mutex<Vec<Happened>>,
+    usage: &'a Mutex<Vec<(f64, Usage)>>,
+    orders: &'a Mutex<Vec<Ordered>>,
+}
+
 impl Stage<'_> {
     async fn run(&self) -> Result<Evidence, PlayError> {
         self.prepare().await?;
@@ -191,6 +202,8 @@ impl Stage<'_> {
         let direct = Arc::new(Recorder::default());
         let happened = Mutex::new(Vec::new());
         let usage = Mutex::new(Vec::new());
+        let orders = Mutex::new(Vec::new());
+        let control = Control::begin(self.gateway_cpu());
         let playing = async {
             if let Some(paired) = &self.scenario.paired {
                 self.rounds(paired, &recorder, &direct).await
@@ -200,11 +213,13 @@ impl Stage<'_> {
         };
         let result = tokio::select! {
             played = playing => played,
-            never = self.meanwhile(&recorder, &happened, &usage) => never,
+            never = self.meanwhile(&recorder, Seen { happened: &happened, usage: &usage, orders: &orders }) => never,
         };
         result?;
+        let foreign_share = control.and_then(|control| control.foreign_share(self.gateway_cpu()));
         self.look(&usage, origin_ms);
         tokio::time::sleep(RECORDS_WAIT).await;
+        let claims = self.claims().await;
         let mut counts = recorder.counts();
         counts.join(&direct.counts());
         Ok(Evidence {
@@ -215,27 +230,29 @@ impl Stage<'_> {
             origin_ms,
             usage: usage.into_inner(),
             faults: happened.into_inner(),
+            orders: orders.into_inner(),
+            claims,
+            foreign_share,
             counts,
         })
     }
 
     /// What goes on beside the load; ends only with an error.
-    async fn meanwhile(
-        &self,
-        recorder: &Recorder,
-        happened: &Mutex<Vec<Happened>>,
-        usage: &Mutex<Vec<(f64, Usage)>>,
-    ) -> Result<(), PlayError> {
+    async fn meanwhile(&self, recorder: &Recorder, seen: Seen<'_>) -> Result<(), PlayError> {
         let origin = Instant::now();
         let origin_ms = clock::now_ms();
         let faults = async {
-            self.faults(origin, happened).await?;
+            self.faults(origin, seen.happened).await?;
+            std::future::pending::<Result<(), PlayError>>().await
+        };
+        let orders = async {
+            self.orders(origin, seen.orders).await?;
             std::future::pending::<Result<(), PlayError>>().await
         };
         let looks = async {
             let every = LOOK.max(self.scenario.length() / LOOKS_MAX);
             loop {
-                self.look(usage, origin_ms);
+                self.look(seen.usage, origin_ms);
                 let left = self.scenario.length().saturating_sub(origin.elapsed());
                 self.watch.beat(&recorder.counts(), left);
                 tokio::time::sleep(every).await;
@@ -243,6 +260,7 @@ impl Stage<'_> {
         };
         tokio::select! {
             ended = faults => ended,
+            ended = orders => ended,
             () = looks => Ok(()),
         }
     }
@@ -333,6 +351,10 @@ impl Stage<'_> {
             }
         }
         Ok(())
+    }
+
+    fn gateway_cpu(&self) -> Duration {
+        self.house.and_then(|(_, gateway)| gateway.usage()).map_or(Duration::ZERO, |usage| usage.cpu)
     }
 
     fn look(&self, usage: &Mutex<Vec<(f64, Usage)>>, origin_ms: u64) {

@@ -44,6 +44,10 @@ pub struct Scenario {
     pub phases: Vec<Phase>,
     /// What goes wrong, by time.
     pub faults: Vec<Fault>,
+    /// What an operator, or a power cut, does meanwhile, by time.
+    pub orders: Vec<Order>,
+    /// Keys that are made before anything is asked; `{name}` in a header of the mix becomes the key.
+    pub keys: Vec<Key>,
     /// Rounds straight to an upstream, in turns with rounds through the gateway.
     pub paired: Option<Paired>,
     /// What is asked of the measurements; empty where the suite is not yet certified.
@@ -88,6 +92,37 @@ pub struct Fault {
     pub script: Script,
     /// What it is, for people.
     pub label: String,
+}
+
+/// Something that is done to the gateway itself.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Order {
+    /// When, from the scenario's start.
+    pub at: Duration,
+    /// What.
+    pub act: Act,
+}
+
+/// What can be done to the gateway.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, serde::Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Act {
+    /// The emergency stop of everything, level `stop`.
+    Stop,
+    /// Its end.
+    Resume,
+    /// `kill -9`, and a start over the same store.
+    Kill,
+}
+
+/// A key of the gateway.
+#[derive(Debug, Clone, PartialEq, Eq, serde::Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Key {
+    /// Its name.
+    pub name: String,
+    /// Whose it is.
+    pub team: String,
 }
 
 /// Rounds straight to an upstream beside those through the gateway.
@@ -137,6 +172,17 @@ impl Profile {
             Self::Quick => "quick",
             Self::Standard => "standard",
             Self::Endurance => "endurance",
+        }
+    }
+}
+
+impl Act {
+    /// What it is, for people.
+    pub fn label(self) -> &'static str {
+        match self {
+            Self::Stop => "gateway: emergency stop",
+            Self::Resume => "gateway: resume",
+            Self::Kill => "gateway: kill -9 and start",
         }
     }
 }

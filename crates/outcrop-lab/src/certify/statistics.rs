@@ -28,6 +28,35 @@ pub(super) fn share_margin(hits: u64, of: u64) -> f64 {
     Z / (1.0 + Z * Z / count) * widened.sqrt()
 }
 
+/// The lower bound of a share with 95 % confidence (Clopper and Pearson 1934, one-sided), as a share.
+pub(super) fn share_at_least(hits: u64, of: u64) -> f64 {
+    let misses = of.saturating_sub(hits);
+    // Beyond this the sum below is long and Wilson's interval as good.
+    if misses > 1_000 {
+        return (hits as f64 / of.max(1) as f64 - share_margin(hits, of)).max(0.0);
+    }
+    let (mut low, mut high) = (0.0, 1.0);
+    for _ in 0..60 {
+        let middle = f64::midpoint(low, high);
+        if at_most_misses(misses, of, middle) > 0.05 { low = middle } else { high = middle }
+    }
+    1.0 - high
+}
+
+/// The chance of at most so many misses among `of`, each with probability `miss`.
+fn at_most_misses(misses: u64, of: u64, miss: f64) -> f64 {
+    let count = of as f64;
+    // In logarithms: the first term alone may be too small for a float.
+    let mut term = count * (-miss).ln_1p();
+    let mut sum = term.exp();
+    for n in 1..=misses.min(of) {
+        let n = n as f64;
+        term += ((count - n + 1.0) / n).ln() + miss.ln() - (-miss).ln_1p();
+        sum += term.exp();
+    }
+    sum
+}
+
 /// Mean and half its 95 % interval (Student's t); `None` below two values.
 pub(super) fn mean(values: &[f64]) -> Option<(f64, f64)> {
     if values.len() < 2 {
@@ -69,7 +98,7 @@ fn student_t(freedom: usize) -> f64 {
 
 #[cfg(test)]
 mod tests {
-    use super::{mean, quantile, quantile_margin, share_margin, slope};
+    use super::{mean, quantile, quantile_margin, share_at_least, share_margin, slope};
 
     #[test]
     fn quantiles_are_nearest_ranks() {
@@ -91,6 +120,16 @@ mod tests {
         assert!((share_margin(8, 10) - 0.226_6).abs() < 0.000_2);
         let (mean, margin) = mean(&[1.0, 2.0, 3.0, 4.0, 5.0]).unwrap();
         assert!((mean - 3.0).abs() < 1e-12 && (margin - 2.776 * (2.5_f64 / 5.0).sqrt()).abs() < 1e-9);
+    }
+
+    #[test]
+    fn the_bound_of_a_share_is_the_exact_one() {
+        // No miss in 300: 0.05^(1/300), the rule of three.
+        assert!((share_at_least(300, 300) - 0.05_f64.powf(1.0 / 300.0)).abs() < 1e-9);
+        // 8 of 10, one-sided: 0.4931.
+        assert!((share_at_least(8, 10) - 0.493_1).abs() < 0.000_1);
+        assert!(share_at_least(0, 10).abs() < 1e-9);
+        assert!(share_at_least(90_000, 100_000) > 0.898);
     }
 
     #[test]

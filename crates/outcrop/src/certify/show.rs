@@ -7,6 +7,7 @@ use std::time::Duration;
 use comfy_table::{Table, presets};
 use indicatif::{ProgressBar, ProgressStyle};
 use outcrop_lab::certify::outcome::{Bar, Outcome, ScenarioOutcome, Verdict};
+use outcrop_lab::certify::scenario::Scenario;
 use outcrop_lab::certify::suite::{Position, Show};
 use outcrop_lab::load::tally::{Counts, ms_at};
 
@@ -146,4 +147,22 @@ fn measured(verdict: &Verdict) -> String {
         None => format!("{:.3}", verdict.measured),
         Some(margin) => format!("{:.3} ± {margin:.3}", verdict.measured),
     }
+}
+
+/// What would be played: suite, scenario, seconds of load, title; then the sum.
+pub(super) fn plan(scenarios: &[Scenario]) {
+    for scenario in scenarios {
+        let seconds = scenario.length().as_secs_f64();
+        anstream::println!(
+            "{:<11} {:<12} {seconds:>7.1} s  {}",
+            scenario.suite,
+            scenario.name,
+            scenario.title
+        );
+    }
+    let sum: f64 = scenarios.iter().map(|scenario| scenario.length().as_secs_f64()).sum();
+    anstream::println!(
+        "{} scenarios, {sum:.0} s of load; each start and end takes about 2 s more",
+        scenarios.len()
+    );
 }

@@ -22,11 +22,17 @@ use crate::cli::{EX_UNAVAILABLE, EX_USAGE, refuse};
 #[derive(Debug, Args)]
 pub(crate) struct Suites {
     /// Only these suites; all if none is named.
-    #[arg(long = "suite", value_name = "SUITE", value_parser = clap::builder::PossibleValuesParser::new(SUITES))]
+    #[arg(value_name = "SUITE", value_parser = clap::builder::PossibleValuesParser::new(SUITES))]
     only: Vec<String>,
+    /// A suite as an option: `load` needs it beside `--target`, where the word alone is the generator.
+    #[arg(long = "suite", value_name = "SUITE", value_parser = clap::builder::PossibleValuesParser::new(SUITES))]
+    more: Vec<String>,
     /// quick takes 3 minutes at most, standard 20, endurance hours at ten times the load.
     #[arg(long, value_enum, default_value = "quick")]
     profile: ProfileName,
+    /// Only say what would be played, and for how long.
+    #[arg(long)]
+    list: bool,
     #[command(flatten)]
     how: How,
 }
@@ -75,7 +81,12 @@ enum ProfileName {
 
 pub(crate) fn certify(options: &Suites) -> ExitCode {
     let profile = options.profile.into();
-    match suite::shipped(profile, &options.only) {
+    let only = [options.only.as_slice(), &options.more].concat();
+    match suite::shipped(profile, &only) {
+        Ok(scenarios) if options.list => {
+            show::plan(&scenarios);
+            ExitCode::SUCCESS
+        }
         Ok(scenarios) => run(profile.name(), scenarios, &options.how),
         Err(error) => refuse(&error, EX_USAGE),
     }

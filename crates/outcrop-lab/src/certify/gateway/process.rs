@@ -20,7 +20,7 @@ pub struct Usage {
 
 impl Usage {
     /// Reads a process.
-    pub(super) fn of(id: u32) -> Option<Self> {
+    pub(in crate::certify) fn of(id: u32) -> Option<Self> {
         let status = fs::read_to_string(format!("/proc/{id}/status")).ok()?;
         let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:"))?;
         let rss_bytes = line.split_whitespace().next()?.parse::<u64>().ok()? * KIB;

@@ -4,7 +4,7 @@ use super::{Measured, Scope, at_quantile};
 use crate::{
     certify::{
         evidence::{Evidence, answered_after, is_complete},
-        statistics::share_margin,
+        statistics::{share_at_least, share_margin},
     },
     load::{client::Ending, drive::Sample},
 };
@@ -23,7 +23,11 @@ pub(super) fn scoped<'a>(evidence: &'a Evidence, scope: &'a Scope) -> impl Itera
 }
 
 /// A share of all samples in scope, in percent.
-fn share(evidence: &Evidence, scope: &Scope, is_hit: impl Fn(&Sample) -> bool) -> Option<Measured> {
+pub(super) fn share(
+    evidence: &Evidence,
+    scope: &Scope,
+    is_hit: impl Fn(&Sample) -> bool,
+) -> Option<Measured> {
     let (mut hits, mut all) = (0, 0);
     for sample in scoped(evidence, scope) {
         all += 1;
@@ -35,6 +39,36 @@ fn share(evidence: &Evidence, scope: &Scope, is_hit: impl Fn(&Sample) -> bool) -
 
 pub(super) fn success(evidence: &Evidence, scope: &Scope) -> Option<Measured> {
     share(evidence, scope, is_complete)
+}
+
+/// What the true share of complete answers is at least, with 95 % confidence: no failure in n leaves about 3/n.
+pub(super) fn success_bound(evidence: &Evidence, scope: &Scope) -> Option<Measured> {
+    let (mut hits, mut all) = (0, 0);
+    for sample in scoped(evidence, scope) {
+        all += 1;
+        hits += u64::from(is_complete(sample));
+    }
+    (all > 0).then(|| Measured::counted(100.0 * share_at_least(hits, all), all))
+}
+
+/// Answers that broke off and did not say so in their own protocol.
+pub(super) fn dishonest(evidence: &Evidence, scope: &Scope) -> Option<Measured> {
+    let all: Vec<&Sample> = scoped(evidence, scope).collect();
+    let silent = all.iter().filter(|sample| match &sample.ending {
+        Some(Ending::Flawed(flaw)) => !flaw.starts_with("error in the answer"),
+        Some(Ending::Broken(_) | Ending::Unreachable(_) | Ending::Late) => true,
+        Some(Ending::Complete | Ending::Refused(..)) | None => false,
+    });
+    let silent = silent.count();
+    (!all.is_empty()).then(|| Measured::counted(silent as f64, all.len() as u64))
+}
+
+/// Answers that began, broke off and said so; a fault that broke none would show nothing.
+pub(super) fn broken_off(evidence: &Evidence, scope: &Scope) -> Option<Measured> {
+    let all: Vec<&Sample> = scoped(evidence, scope).collect();
+    let honest = |sample: &&&Sample| matches!(&sample.ending, Some(Ending::Flawed(flaw)) if flaw.starts_with("error in the answer"));
+    let count = all.iter().filter(honest).count();
+    (!all.is_empty()).then(|| Measured::counted(count as f64, all.len() as u64))
 }
 
 pub(super) fn in_time(evidence: &Evidence, scope: &Scope, within_ms: f64) -> Option<Measured> {

@@ -5,26 +5,51 @@ use std::collections::BTreeMap;
 use super::{Measured, Scope, answers, at_quantile};
 use crate::{
     billing::Record,
-    certify::evidence::{Evidence, Happened},
+    certify::evidence::{Evidence, Happened, answered_after, is_complete},
+    load::drive::Sample,
 };
 
-/// Width of the stretches in which attempts are counted, in seconds.
+/// Width of the stretches in which detours are counted, in seconds.
 const STRETCH_S: f64 = 0.5;
-/// How far back the usual rate of an upstream is looked for, in seconds.
-const USUAL_S: f64 = 2.0;
+/// How far the clocks of records, samples and faults may be apart, in seconds.
+const CLOCK_S: f64 = 0.05;
 
 /// Requests whose answer the gateway took in full more than once. One that broke on its way may be asked for again.
 pub(super) fn double_executions(evidence: &Evidence) -> Option<Measured> {
+    doubled(evidence, |record| {
+        record.completed && !record.client_gone && !may_have_been_torn(evidence, record)
+    })
+}
+
+/// Requests that were executed more than once at all, whatever became of the answers: what an effect must never be.
+pub(super) fn double_effects(evidence: &Evidence) -> Option<Measured> {
+    doubled(evidence, |_| true)
+}
+
+fn doubled(evidence: &Evidence, counts: impl Fn(&Record) -> bool) -> Option<Measured> {
     let mut times: BTreeMap<u64, u32> = BTreeMap::new();
-    for record in evidence.records.iter().filter(|record| is_taken(record)) {
+    for record in evidence.records.iter().filter(|record| record.executed && counts(record)) {
         *times.entry(record.tag?).or_default() += 1;
     }
     let doubled = times.values().filter(|times| **times > 1).count();
     (!times.is_empty()).then(|| Measured::counted(doubled as f64, times.len() as u64))
 }
 
-fn is_taken(record: &Record) -> bool {
-    record.executed && record.completed && !record.client_gone
+/// Whether the upstream's port was closed between the arrival of a request and the end of it for its caller. A record
+/// is complete when the answer is made; a connection that is reset after that carries it nowhere, and the gateway is
+/// right to ask elsewhere.
+fn may_have_been_torn(evidence: &Evidence, record: &Record) -> bool {
+    let Some(sample) = of_tag(evidence, record) else { return false };
+    let (from, to) = (evidence.arrival_s(record), (sample.due + sample.latency).as_secs_f64());
+    let mut downs = evidence.faults.iter().filter(|fault| fault.script.is_down());
+    downs.any(|fault| {
+        fault.target == record.target && from - CLOCK_S <= fault.at_s && fault.at_s <= to + CLOCK_S
+    })
+}
+
+fn of_tag<'a>(evidence: &'a Evidence, record: &Record) -> Option<&'a Sample> {
+    let at = evidence.samples.binary_search_by_key(&record.tag?, |sample| sample.n).ok()?;
+    evidence.samples.get(at)
 }
 
 /// Requests that upstreams saw per request that callers sent; what found no connection is not seen.
@@ -61,24 +86,37 @@ pub(super) fn detection(evidence: &Evidence) -> Option<Measured> {
     at_quantile(evidence.faults.iter().filter_map(|fault| detected_after(evidence, fault)).collect(), 1.0)
 }
 
-/// How long an upstream went on getting more than half of its usual requests after a fault began. A fault that closes
-/// the port shows nothing here; nor does an upstream that got hardly any before.
+/// How long after a fault began requests still ran into it: until a stretch in which at most a tenth of them needed
+/// more than one attempt. A fault that nobody ran into shows nothing.
 fn detected_after(evidence: &Evidence, fault: &Happened) -> Option<f64> {
-    let arrivals: Vec<f64> = evidence
-        .records
-        .iter()
-        .filter(|record| record.target == fault.target)
-        .map(|record| evidence.arrival_s(record))
-        .collect();
-    let between = |from: f64, to: f64| arrivals.iter().filter(|at| (from..to).contains(*at)).count() as f64;
-    let usual = between(fault.at_s - USUAL_S, fault.at_s) / USUAL_S * STRETCH_S;
-    if usual < 2.0 || between(fault.at_s, fault.at_s + STRETCH_S) < 1.0 {
-        return None;
-    }
     let end = fault.until_s.unwrap_or(f64::MAX);
     let mut from = fault.at_s;
-    while from < end && between(from, from + STRETCH_S) > usual / 2.0 {
+    let mut met = false;
+    while from < end {
+        let (mut all, mut detours) = (0, 0);
+        for sample in &evidence.samples {
+            if (from..(from + STRETCH_S).min(end)).contains(&sample.due.as_secs_f64()) {
+                all += 1;
+                detours += u32::from(sample.route.attempts > 1);
+            }
+        }
+        met |= detours > 0;
+        if all == 0 || detours * 10 <= all {
+            break;
+        }
         from += STRETCH_S;
     }
-    Some(from - fault.at_s)
+    met.then_some((from - fault.at_s).min(end - fault.at_s))
+}
+
+/// Time to the answer of requests that needed more than one attempt beyond the median of the others, in milliseconds.
+pub(super) fn failover_time(evidence: &Evidence, scope: &Scope) -> Option<Measured> {
+    let times = |detour: bool| -> Vec<f64> {
+        answers::scoped(evidence, scope)
+            .filter(|sample| is_complete(sample) && (sample.route.attempts > 1) == detour)
+            .filter_map(|sample| Some(answered_after(sample, evidence.call(sample)?).as_secs_f64() * 1_000.0))
+            .collect()
+    };
+    let usual = at_quantile(times(false), 0.5)?.value;
+    at_quantile(times(true).into_iter().map(|time| (time - usual).max(0.0)).collect(), 0.99)
 }

@@ -52,6 +52,34 @@ pub(super) fn lost_throughput(evidence: &Evidence) -> Option<Measured> {
     })
 }
 
+/// The class of the impact on latency, and what each stage of the exchange took by the gateway's own clock.
+pub(super) fn notes(evidence: &Evidence) -> Vec<String> {
+    let classed =
+        evidence.scenario.paired.as_ref().and_then(|_| added(evidence, 0.50)).map(|added| {
+            format!("impact on the median latency: {:.2} %, {}", added.value, class(added.value))
+        });
+    let claimed = evidence.claims.as_ref().filter(|_| classed.is_some());
+    let stages = claimed.and_then(|claims| claims.impact["stages"].as_object());
+    let stages = stages.into_iter().flatten().map(|(stage, took)| {
+        format!(
+            "stage {stage}: {} times, p50 {} us, p99 {} us",
+            took["count"], took["p50_us"], took["p99_us"]
+        )
+    });
+    classed.iter().cloned().chain(stages).collect()
+}
+
+/// The word for an impact in percent.
+fn class(percent: f64) -> &'static str {
+    match percent {
+        percent if percent < 2.0 => "minimal",
+        percent if percent < 5.0 => "low",
+        percent if percent < 10.0 => "moderate",
+        percent if percent < 20.0 => "high",
+        _ => "critical",
+    }
+}
+
 pub(super) fn cpu_per_request(evidence: &Evidence) -> Option<Measured> {
     let ((_, first), (_, last)) = (evidence.usage.first()?, evidence.usage.last()?);
     let spent = last.cpu.saturating_sub(first.cpu).as_secs_f64() * 1e6;

@@ -4,7 +4,7 @@ use super::{Measure, verdict};
 use crate::{
     billing::Record,
     certify::{
-        evidence::{Evidence, Happened},
+        evidence::{Claims, Evidence, Happened},
         outcome::{Bar, Verdict},
         scenario::{Asked, Profile, Scope, parse},
     },
@@ -71,6 +71,9 @@ fn evidence(samples: Vec<Sample>, records: Vec<Record>, faults: Vec<Happened>) -
         origin_ms: 1_000_000,
         usage: Vec::new(),
         faults,
+        orders: Vec::new(),
+        claims: None,
+        foreign_share: None,
         counts: Counts::default(),
     }
 }
@@ -136,6 +139,69 @@ fn an_answer_taken_twice_is_a_double_execution_and_one_that_broke_is_none() {
         vec![record(0, "fra", 0.0, 0.0), record(0, "dub", 0.1, 0.0), broken, record(1, "dub", 1.1, 0.0)];
     let found = evidence(Vec::new(), records, Vec::new());
     assert!((value(&found, Measure::DoubleExecutions, 0.0) - 1.0).abs() < 1e-9);
+}
+
+#[test]
+fn an_answer_torn_by_a_closing_port_may_be_asked_for_again_but_an_effect_may_not() {
+    let twice = || vec![record(0, "desk", 1.99, 0.0), record(0, "fra", 2.02, 0.0)];
+    let torn = evidence(vec![sample(0, 1.99, Ending::Complete)], twice(), vec![down("desk", 2.0, 3.0)]);
+    assert!(value(&torn, Measure::DoubleExecutions, 0.0).abs() < 1e-9);
+    assert!((value(&torn, Measure::DoubleEffects, 0.0) - 1.0).abs() < 1e-9);
+    let whole = evidence(vec![sample(0, 1.99, Ending::Complete)], twice(), vec![down("desk", 5.0, 6.0)]);
+    assert!((value(&whole, Measure::DoubleExecutions, 0.0) - 1.0).abs() < 1e-9);
+}
+
+#[test]
+fn what_breaks_off_is_honest_only_if_it_says_so() {
+    let flawed = |n, text: &str| sample(n, 0.0, Ending::Flawed(text.to_owned()));
+    let samples = vec![
+        sample(0, 0.0, Ending::Complete),
+        flawed(1, "error in the answer: overloaded"),
+        flawed(2, "truncated: no terminal event"),
+    ];
+    let found = evidence(samples, Vec::new(), Vec::new());
+    assert!((value(&found, Measure::Dishonest, 0.0) - 1.0).abs() < 1e-9);
+    assert!((value(&found, Measure::BrokenOff, 0.0) - 1.0).abs() < 1e-9);
+}
+
+#[test]
+fn what_the_gateway_counts_is_held_against_the_bill() {
+    let account = |posted: u64, committed: u64, pending: u64| {
+        serde_json::json!({"budgets": [{"accounts": [{
+            "scope": "all", "dimension": "usd", "posted": posted, "committed": committed, "pending": pending,
+            "forecast": {"per_hour": posted},
+        }]}]})
+    };
+    let told = |levels: &[&str]| {
+        levels.iter().map(|level| serde_json::json!({"scope": "all", "level": level})).collect()
+    };
+    let mut found =
+        evidence(vec![sample(0, 0.0, Ending::Complete)], vec![record(0, "fra", 0.0, 0.6)], Vec::new());
+    found.claims = Some(Claims {
+        budgets: account(600_000_000, 600_000_000, 0),
+        alerts: told(&["half"]),
+        ..Claims::default()
+    });
+    for measure in [
+        Measure::Uncommitted,
+        Measure::Held,
+        Measure::BooksError,
+        Measure::ForecastError,
+        Measure::ThresholdsWrong,
+    ] {
+        assert!(value(&found, measure, 1.0).abs() < 1e-9, "{measure:?}");
+    }
+    found.claims = Some(Claims {
+        budgets: account(300_000_000, 500_000_000, 50_000_000),
+        alerts: told(&["half", "half"]),
+        ..Claims::default()
+    });
+    let off = |measure| value(&found, measure, 1.0);
+    assert!((off(Measure::Uncommitted) - 0.1).abs() < 1e-9);
+    assert!((off(Measure::Held) - 0.05).abs() < 1e-9);
+    assert!((off(Measure::BooksError) - 50.0).abs() < 1e-9);
+    assert!((off(Measure::ForecastError) - 50.0).abs() < 1e-9);
+    assert!((off(Measure::ThresholdsWrong) - 1.0).abs() < 1e-9);
 }
 
 #[test]

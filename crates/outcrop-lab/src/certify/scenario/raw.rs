@@ -4,7 +4,7 @@ use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
 use serde::Deserialize;
 
-use super::{Asked, Fault, Paired, Phase, Profile, Scenario, Scope};
+use super::{Act, Asked, Fault, Key, Order, Paired, Phase, Profile, Scenario, Scope};
 use crate::{
     certify::{measure::Measure, outcome::Bar},
     load::{
@@ -43,7 +43,9 @@ struct RawScenario {
     lag_max_ms: Option<f64>,
     #[serde(default)]
     patience_s: Option<f64>,
-    /// Lengths and rates of other profiles than `quick`, as factors.
+    /// Lengths and rates of the profiles, as factors.
+    #[serde(default)]
+    quick: RawScale,
     #[serde(default)]
     standard: RawScale,
     #[serde(default)]
@@ -60,6 +62,10 @@ struct RawScenario {
     phase: Vec<RawPhase>,
     #[serde(default)]
     fault: Vec<RawFault>,
+    #[serde(default)]
+    order: Vec<RawOrder>,
+    #[serde(default)]
+    key: Vec<Key>,
     #[serde(default)]
     paired: Option<RawPaired>,
     #[serde(default)]
@@ -125,6 +131,13 @@ struct RawFault {
 
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
+struct RawOrder {
+    at: f64,
+    act: Act,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
 struct RawPaired {
     target: String,
     model: String,
@@ -164,7 +177,7 @@ pub fn parse(file: &str, text: &str, profile: Profile) -> Result<Scenario, Scena
 impl RawScenario {
     fn check(self, text: &str, profile: Profile) -> Result<Scenario, String> {
         let scale = match profile {
-            Profile::Quick => RawScale::default(),
+            Profile::Quick => self.quick,
             Profile::Standard => self.standard,
             Profile::Endurance => self.endurance,
         };
@@ -183,6 +196,7 @@ impl RawScenario {
         if let Some(late) = faults.iter().find(|fault| fault.at >= length) {
             return Err(format!("the fault `{}` begins after the last phase has ended", late.label));
         }
+        let orders = orders(&self.order, scale, length)?;
         let bars: Vec<Asked> =
             self.bar.into_iter().map(|bar| bar.check(&phases, &mix)).collect::<Result<_, _>>()?;
         if let Some(asked) = bars.iter().find(|asked| asked.measure.needs_pairs() && paired.is_none()) {
@@ -202,6 +216,8 @@ impl RawScenario {
             mix: Arc::new(mix),
             phases,
             faults,
+            orders,
+            keys: self.key,
             paired,
             bars,
             text: text.to_owned(),
@@ -266,6 +282,23 @@ impl RawFault {
             until,
             script: self.script,
         })
+    }
+}
+
+/// The orders by their times.
+fn orders(raw: &[RawOrder], scale: RawScale, length: Duration) -> Result<Vec<Order>, String> {
+    let mut orders: Vec<Order> = raw.iter().map(|order| order.check(scale)).collect::<Result<_, _>>()?;
+    orders.sort_unstable_by_key(|order| order.at);
+    match orders.iter().find(|order| order.at >= length) {
+        Some(late) => Err(format!("the order `{}` comes after the last phase has ended", late.act.label())),
+        None => Ok(orders),
+    }
+}
+
+impl RawOrder {
+    fn check(&self, scale: RawScale) -> Result<Order, String> {
+        let at = moment(self.at * scale.length).map_err(|why| format!("[[order]]: {why}"))?;
+        Ok(Order { at, act: self.act })
     }
 }
 
