@@ -197,6 +197,11 @@ impl Ledger {
         self.leases.lock().is_due()
     }
 
+    /// Whether a lease runs low, so that the report should not wait.
+    pub fn wants_leases(&self) -> bool {
+        self.leases.lock().wants_leases()
+    }
+
     /// The accounts this process has used lately.
     pub fn accounts(&self) -> Vec<AccountView> {
         let (mut views, mut next) = (Vec::new(), Some(0));

@@ -46,7 +46,7 @@ struct Slots {
     stale: Vec<u32>,
     places: Vec<Place>,
     // Attempts that are written, until the journal has them.
-    written: HashMap<Arc<str>, Slot>,
+    written: HashMap<Arc<str>, Slot, foldhash::fast::RandomState>,
     // Buffers to write from, at most one per writer that ever ran at once.
     buffers: Vec<Vec<u8>>,
 }
@@ -136,7 +136,7 @@ impl DispatchLog {
             free: (0..count).rev().filter(|index| !held.contains(index)).collect(),
             stale: Vec::new(),
             places: vec![Place::default(); count as usize],
-            written: HashMap::new(),
+            written: HashMap::default(),
             buffers: Vec::new(),
         };
         let replica = Arc::from(&*header.replica);

@@ -12,7 +12,7 @@ use std::time::Duration;
 use outcrop_policy::Ledger;
 use outcrop_policy::ledger::{Answer, BudgetSpec, Crossing, LedgerClock, Now, Report};
 use tokio::sync::{Notify, broadcast, watch};
-use tokio::time::{MissedTickBehavior, interval, sleep};
+use tokio::time::{Instant, MissedTickBehavior, interval, sleep};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
@@ -22,8 +22,11 @@ use crate::{EngineKind, Store, StoreError, machine};
 
 /// How often a replica is heard at least.
 pub const HEARTBEAT: Duration = Duration::from_secs(1);
-/// How long settlements are gathered at most.
-pub const GATHER: Duration = Duration::from_millis(20);
+/// How often it is looked whether a lease runs low.
+const LOOK: Duration = Duration::from_millis(20);
+/// How long settlements are gathered at most. After each report the request path finds what it debits in
+/// the cache of another core, so reports are not more frequent than they need to be.
+pub const GATHER: Duration = Duration::from_millis(100);
 /// How long the leases of one of several replicas may be used after it was heard: two seconds, less
 /// one hundredth, by which its clock may be slow.
 pub const LEASES_VALID: Duration = Duration::from_millis(1_980);
@@ -167,21 +170,26 @@ impl Shared {
     async fn keep(self: Arc<Self>) {
         let mut beats = interval(HEARTBEAT);
         beats.set_missed_tick_behavior(MissedTickBehavior::Delay);
-        let mut gathered = interval(GATHER);
-        gathered.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        let mut looks = interval(LOOK);
+        looks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        let mut gathering_since = Instant::now();
         let mut until_pruning = 0_u32;
         loop {
-            let is_beat = tokio::select! {
+            let (is_beat, is_due) = tokio::select! {
                 biased;
                 () = self.ending.cancelled() => break,
-                _ = beats.tick() => true,
-                () = self.wake.notified() => false,
-                _ = gathered.tick() => false,
+                _ = beats.tick() => (true, true),
+                // A wake-up may have been answered by the report before.
+                () = self.wake.notified() => (false, self.ledger.is_due()),
+                now = looks.tick() => {
+                    let is_gathered = now.saturating_duration_since(gathering_since) >= GATHER;
+                    (false, self.ledger.wants_leases() || (is_gathered && self.ledger.is_due()))
+                }
             };
-            // A wake-up may have been answered by the report before.
-            if !is_beat && !self.ledger.is_due() {
+            if !is_due {
                 continue;
             }
+            gathering_since = Instant::now();
             self.tell(is_beat).await;
             if is_beat {
                 until_pruning = self.prune(until_pruning).await;

@@ -393,6 +393,10 @@ impl Leases {
         self.answered = answer.sequence;
     }
 
+    pub(super) fn wants_leases(&self) -> bool {
+        self.wanted
+    }
+
     pub(super) fn is_due(&self) -> bool {
         self.wanted || !self.outbox.is_empty()
     }

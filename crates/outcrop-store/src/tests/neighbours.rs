@@ -54,11 +54,10 @@ async fn processes_take_turns_with_two_dispatch_logs_and_wait_for_the_third() {
     assert_ne!(former.1.replica, next.1.replica);
     let mut of_third = logs.clone();
     assert!(matches!(of_third.open_free(Duration::ZERO).await, Err(StoreError::Refused(_))));
-    let waiting =
-        tokio::spawn(async move { of_third.open_free(Duration::from_secs(30)).await.map(|_| of_third) });
     let replica = former.1.replica.clone();
-    drop(former);
-    let of_third = waiting.await.unwrap().unwrap();
+    let waiting = of_third.open_free(Duration::from_secs(30));
+    let (opened, ()) = tokio::join!(waiting, async { drop(former) });
+    opened.unwrap();
     assert_eq!(of_third.own, logs.own, "that of {replica}");
 }
 
