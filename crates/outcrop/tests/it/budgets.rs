@@ -199,6 +199,35 @@ async fn what_goes_on_without_its_caller_is_paid_to_the_nano_dollar() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn thirty_two_are_read_on_at_once_and_the_others_count_in_full() {
+    use outcrop_core::path::AbortBilling::ContinuesAndBillsFull;
+    let adjust: fn(&mut outcrop::config::Checked) =
+        |c| c.routes.targets.iter_mut().for_each(|t| t.abort_billing = ContinuesAndBillsFull);
+    let house = House::set_up(Setup { more: PLENTY.to_owned(), adjust, ..Setup::default() }).await;
+    let script = Script {
+        pace_ms: Some(Spread::Fixed(100.0)),
+        on_abort: Some(OnAbort::Continues),
+        ..Script::default()
+    };
+    house.lab.script(target("fra"), script).await.unwrap();
+    let headers = [("content-type", "application/json")];
+    let open = || {
+        let body = Api::OpenAi.body("on-fra", "[[tokens=60]]", true).to_string();
+        client::open(house.data(), Method::POST, "/v1/chat/completions", &headers, body)
+    };
+    let mut bodies: Vec<_> = join_all((0..40).map(|_| async {
+        let mut body = within("the head", open()).await.unwrap().into_body();
+        within("a piece", body.frame()).await.unwrap().unwrap();
+        body
+    }))
+    .await;
+    bodies.clear();
+    let (ledger, billed) = at_rest(&house).await;
+    assert_eq!((ledger.settled, ledger.suspense), (32, 8), "{ledger:?}");
+    assert!(ledger.posted_nusd < billed && ledger.posted_nusd + ledger.suspense_nusd >= billed, "{ledger:?}");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn what_stops_or_is_not_known_is_never_counted_too_low() {
     for (behaviour, on_abort) in
         [("stops", OnAbort::Stops), ("unknown", OnAbort::Stops), ("unknown", OnAbort::Continues)]
