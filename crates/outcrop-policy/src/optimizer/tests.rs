@@ -1,6 +1,6 @@
-use outcrop_core::{PathKind, Usage};
 use outcrop_core::decision::{AttemptRecord, End, OutcomeRecord};
 use outcrop_core::operation::Preference;
+use outcrop_core::{PathKind, Usage};
 
 use super::*;
 use crate::replay::tests::{decided, routes};
