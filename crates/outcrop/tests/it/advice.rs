@@ -31,7 +31,7 @@ async fn recommended(limits: &str, more: &str, adjust: fn(&mut Checked)) -> (Val
     let folder = tempfile::tempdir().unwrap();
     let socket = folder.path().join("outcrop.sock");
     let mut setup = Setup { limits: limits.to_owned(), ..Setup::default() };
-    setup.listen = format!("operator = {socket:?}");
+    setup.listen = format!("operator = \"{}\"", socket.display());
     setup.more = format!("[impact]\nevery = \"100ms\"\n{more}");
     setup.adjust = adjust;
     let house = House::set_up(setup).await;

@@ -156,7 +156,7 @@ async fn an_alarm_is_an_alert_until_it_is_cleared_and_each_change_is_logged_once
     let _guard = tracing::subscriber::set_default(heard);
     let more = "[impact]\nevery = \"100ms\"\n".to_owned();
     let adjust: fn(&mut Checked) = |checked| checked.impact.adjust = with_files;
-    let house = House::set_up(Setup { more, listen, adjust, ..Setup::default() }).await;
+    let house = House::set_up(Setup { listen, more, adjust, ..Setup::default() }).await;
     let alerts = async || house.admin("/admin/v1/alerts").await.json()["impact"].clone();
     let firing = async |count: u8| {
         let line = format!("outcrop_alerts_firing {count}\n");
