@@ -44,7 +44,7 @@ const INDEX: &str = "Outcrop admin\n\n\
     /admin/v1/keyed                 keys of keyed tool calls; POST /admin/v1/keyed/clear lets one go\n\
     /admin/v1/budgets               budgets: GET shows (?budget=), PUT sets a limit\n\
     /admin/v1/spend?by=key,day      what was spent, by whom and for what\n\
-    /admin/v1/alerts                thresholds that were crossed, budgets that burn too fast\n\
+    /admin/v1/alerts                crossed thresholds, budgets that burn too fast, alarms of the impact\n\
     /admin/v1/reconcile             POST evidence for what is in suspense\n\
     /admin/v1/clock/confirm         POST: the wall clock is right although it has run ahead\n\
     /admin/v1/takeover              POST hands the sockets over, at the operator's socket only\n\

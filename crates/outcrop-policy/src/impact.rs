@@ -15,7 +15,7 @@ use serde::Serialize;
 pub use self::advice::Advice;
 use self::alarm::Alarm;
 pub use self::alarm::Change;
-pub use self::forecast::{Ceiling, Forecast};
+pub use self::forecast::{Ceiling, Confidence, Forecast};
 
 /// Readings that the fine history holds: a minute at the usual two seconds.
 const FINE: usize = 31;

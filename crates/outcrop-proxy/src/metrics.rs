@@ -4,7 +4,7 @@
 //! of series is bounded.
 
 use std::sync::Arc;
-use std::sync::atomic::AtomicU64;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use outcrop_core::Priority;
@@ -125,6 +125,7 @@ pub struct Metrics {
     suspense_nusd: Gauge,
     leases: Gauge,
     alerts_firing: Gauge,
+    firing: Arc<Firing>,
     pub(crate) inflight: Gauge,
     inflight_limit: Gauge,
     shed: Family<ShedLabels, Counter>,
@@ -132,6 +133,13 @@ pub struct Metrics {
     queue_length: Family<PriorityLabels, Gauge>,
     memory_ratio: Gauge<f64, AtomicU64>,
     impact: ImpactGauges,
+}
+
+/// How many alerts of each kind fire.
+#[derive(Debug, Default)]
+struct Firing {
+    burning: AtomicU64,
+    impact: AtomicU64,
 }
 
 /// What the gateway itself takes.
@@ -171,6 +179,7 @@ impl Metrics {
             suspense_nusd: Gauge::default(),
             leases: Gauge::default(),
             alerts_firing: Gauge::default(),
+            firing: Arc::default(),
             inflight: Gauge::default(),
             inflight_limit: Gauge::default(),
             shed: Family::default(),
@@ -210,7 +219,11 @@ impl Metrics {
         registry.register("budget_nusd", "Budgets of money this process has used", m.budget_nusd);
         registry.register("suspense_nusd", "Sent, and its cost is not known", m.suspense_nusd);
         registry.register("leases", "Accounts of which this process holds a part", m.leases);
-        registry.register("alerts_firing", "Burn-rate alerts that fire", m.alerts_firing);
+        registry.register(
+            "alerts_firing",
+            "Burn-rate alerts and alarms of the impact that fire",
+            m.alerts_firing,
+        );
         registry.register("inflight", "Exchanges being served", m.inflight);
         registry.register("inflight_limit", "Exchanges that may be served at once", m.inflight_limit);
         registry.register("shed", "Requests turned away under load, by priority and reason", m.shed);
@@ -273,7 +286,7 @@ impl Metrics {
 
     /// Sets how many burn-rate alerts fire, and what is in suspense altogether.
     pub fn alerts(&self, firing: usize, suspense_nusd: i64) {
-        self.alerts_firing.set(i64::try_from(firing).unwrap_or(i64::MAX));
+        self.fire(&self.firing.burning, firing);
         self.suspense_nusd.set(suspense_nusd);
     }
 
@@ -294,6 +307,16 @@ impl Metrics {
             self.impact.alarm.get_or_create(&labels).set(i64::from(standing.alarmed));
             self.impact.percent.get_or_create(&labels).set(standing.percent.unwrap_or(0.0));
         }
+        let firing = standings.iter().filter(|standing| standing.alarmed).count();
+        self.fire(&self.firing.impact, firing);
+    }
+
+    /// So many of one kind fire.
+    fn fire(&self, of_kind: &AtomicU64, firing: usize) {
+        of_kind.store(firing as u64, Ordering::Relaxed);
+        let load = |kind: &AtomicU64| kind.load(Ordering::Relaxed);
+        let all = load(&self.firing.burning).saturating_add(load(&self.firing.impact));
+        self.alerts_firing.set(i64::try_from(all).unwrap_or(i64::MAX));
     }
 
     pub(crate) fn shed(&self, priority: Priority, why: Shed) {

@@ -33,7 +33,7 @@ pub(crate) enum Command {
     Export(Export),
     /// What was spent, by whom and for what.
     Spend(Spend),
-    /// Thresholds that were crossed, and budgets that burn too fast.
+    /// Thresholds that were crossed, budgets that burn too fast, and what the gateway takes too much of.
     Alerts(Plain),
     /// The wall clock is right although it has run ahead.
     ConfirmClock(Plain),

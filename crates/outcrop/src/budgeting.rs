@@ -21,9 +21,11 @@ use outcrop_store::journal::{ANSWER_ROWS_MAX, EntryFilter, JournalEntry};
 use outcrop_store::{AccountFilter, Administrator, ReplicaView, Store, StoreError};
 use serde_json::{Value, json};
 
-use self::account::{Account, time};
+use self::account::Account;
+pub(crate) use self::account::time;
 use self::limits::{Limits, Override, Row};
 use crate::config;
+use crate::impacting::Impacting;
 
 /// Most accounts in one answer: those of which the most is committed.
 const ACCOUNTS_MAX: usize = 500;
@@ -38,6 +40,7 @@ pub(crate) struct Desk {
     pub(crate) gateway: Arc<Gateway>,
     pub(crate) store: Store,
     pub(crate) limits: Limits,
+    pub(crate) impacting: Impacting,
 }
 
 impl Budgeting for Desk {
@@ -200,7 +203,11 @@ impl Desk {
         let (accounts, _) = self.accounts(&rows, None, who).await.map_err(|e| failed(&e))?;
         let crossings = self.crossings(&accounts).await.map_err(|e| failed(&e))?;
         let overshoots = self.overshoots(who).await.map_err(|e| failed(&e))?;
-        Ok(json!({"crossings": crossings, "burning": burning(&accounts), "overshoots": overshoots}))
+        // What a process takes is nobody's of whom it serves.
+        let impact = if everywhere(who).is_ok() { self.impacting.alarms() } else { Vec::new() };
+        Ok(json!({
+            "crossings": crossings, "burning": burning(&accounts), "overshoots": overshoots, "impact": impact,
+        }))
     }
 
     async fn set_limit(&self, order: &LimitOrder, who: &Administrator) -> Result<Value, NotDone> {

@@ -6,10 +6,11 @@
 
 mod source;
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use outcrop_policy::impact::{Change, Impact, Thresholds};
+use outcrop_policy::impact::{Change, Impact, Reading, Resource, Thresholds};
 use outcrop_proxy::optional::SHEDDABLE;
 use outcrop_proxy::{Gateway, Work};
 use parking_lot::Mutex;
@@ -18,6 +19,8 @@ use tokio::time::{Instant, MissedTickBehavior, interval};
 use tokio_util::sync::CancellationToken;
 
 use self::source::Source;
+use crate::budgeting::time;
+use crate::clock::unix_ms;
 use crate::memory;
 
 /// When the impact alarms, and what is stopped then.
@@ -29,6 +32,8 @@ pub struct ImpactSpec {
     pub thresholds: Thresholds,
     /// What is stopped.
     pub shed: Vec<Work>,
+    /// Last change to a reading: how a test has a machine that is busy, or idle.
+    pub adjust: fn(Reading) -> Reading,
 }
 
 /// The impact of this process. Clones share it.
@@ -43,6 +48,11 @@ pub(crate) struct Impacting {
 struct State {
     impact: Impact,
     readings: u64,
+    // Since when what alarms does, by the wall clock.
+    raised_ms: BTreeMap<Resource, u64>,
+    // By how much the newest reading came late, and the latest of all.
+    lag: Duration,
+    lag_max: Duration,
     // What reading has taken, and since when.
     took: Duration,
     began: Instant,
@@ -52,7 +62,8 @@ impl Impacting {
     pub(crate) fn new(gateway: Arc<Gateway>, spec: ImpactSpec, memory: &memory::Source) -> Self {
         let began = Instant::now();
         let impact = Impact::new(spec.thresholds);
-        let state = State { impact, readings: 0, took: Duration::ZERO, began };
+        let (zero, raised_ms) = (Duration::ZERO, BTreeMap::new());
+        let state = State { impact, readings: 0, raised_ms, lag: zero, lag_max: zero, took: zero, began };
         let source = Source::new(Arc::clone(&gateway), memory, began);
         Self { gateway, spec: Arc::new(spec), source: Arc::new(source), state: Arc::new(Mutex::new(state)) }
     }
@@ -69,21 +80,24 @@ impl Impacting {
         loop {
             tokio::select! {
                 () = stop.cancelled() => return,
-                _ = ticks.tick() => self.read(),
+                due = ticks.tick() => self.read(due),
             }
         }
     }
 
     /// One reading, and what follows from it.
-    fn read(&self) {
+    fn read(&self, due: Instant) {
         let began = Instant::now();
-        let reading = self.source.read();
+        let reading = (self.spec.adjust)(self.source.read());
         let (changes, is_alarmed, standings) = {
-            let State { impact, readings, took, .. } = &mut *self.state.lock();
-            let changes = impact.hear(reading);
-            *readings += 1;
-            *took += began.elapsed();
-            (changes, impact.is_alarmed(), impact.standings())
+            let state = &mut *self.state.lock();
+            let changes = state.impact.hear(reading);
+            state.note(&changes);
+            state.lag = began.saturating_duration_since(due);
+            state.lag_max = state.lag_max.max(state.lag);
+            state.readings += 1;
+            state.took += began.elapsed();
+            (changes, state.impact.is_alarmed(), state.impact.standings())
         };
         self.gateway.metrics.impact(&standings);
         if changes.is_empty() {
@@ -112,6 +126,22 @@ impl Impacting {
         }
     }
 
+    /// What alarms, and since when.
+    pub(crate) fn alarms(&self) -> Vec<Value> {
+        let state = self.state.lock();
+        let standings = state.impact.standings();
+        let alarmed = standings.iter().filter(|standing| standing.alarmed);
+        let shown = alarmed.map(|standing| {
+            let since = state.raised_ms.get(&standing.resource).and_then(|ms| i64::try_from(*ms).ok());
+            json!({
+                "resource": standing.resource, "percent": standing.percent,
+                "alarm_percent": standing.alarm_percent, "since": since.and_then(time),
+                "stopped": self.spec.shed,
+            })
+        });
+        shown.collect()
+    }
+
     /// What would help, with what was measured.
     pub(crate) fn advice(&self) -> Vec<Value> {
         self.state.lock().impact.advice().iter().map(|one| json!(one)).collect()
@@ -134,10 +164,22 @@ impl Impacting {
     }
 }
 
+impl State {
+    fn note(&mut self, changes: &[Change]) {
+        for change in changes {
+            if change.raised {
+                self.raised_ms.insert(change.resource, unix_ms());
+            } else {
+                self.raised_ms.remove(&change.resource);
+            }
+        }
+    }
+}
+
 impl outcrop_admin::Impact for Impacting {
     fn report(&self) -> Value {
         let state = self.state.lock();
-        let State { impact, readings, took, began } = &*state;
+        let State { impact, readings, took, began, lag, lag_max, .. } = &*state;
         let (answered, total, own) = impact.minute();
         let micros = |time: Duration| time.as_secs_f64() * 1e6 / answered.max(1) as f64;
         let newest = impact.newest().copied().unwrap_or_default();
@@ -153,10 +195,12 @@ impl outcrop_admin::Impact for Impacting {
             "process": {
                 "cores": newest.cores,
                 "workers": newest.workers,
+                "threads": source::threads(),
                 "memory_bytes": newest.memory,
                 "descriptors": newest.descriptors,
                 "slots": newest.slots,
             },
+            "lag": {"newest_us": lag.as_secs_f64() * 1e6, "longest_us": lag_max.as_secs_f64() * 1e6},
             "stages": self.stages(),
             "optional_work": self.optional_work(),
             "forecast": impact.forecast(),

@@ -233,12 +233,17 @@ impl Running {
         let base = file.as_deref().unwrap_or(Path::new(""));
         let (stopper, stopping) = stopping::start(&checked.stop, base, &gateway, authority.register());
         let limits = limits(checked, &gateway, &authority);
-        let desk = Desk { gateway: Arc::clone(&gateway), store: store.clone(), limits: limits.clone() };
+        let impacting = Impacting::new(Arc::clone(&gateway), checked.impact.clone(), &checked.memory);
+        let desk = Desk {
+            gateway: Arc::clone(&gateway),
+            store: store.clone(),
+            limits: limits.clone(),
+            impacting: impacting.clone(),
+        };
         let budgets = outcrop_admin::budgets(Arc::new(desk.clone()));
         let (register, is_kept) = authority.register();
         let overlay = Overlay::new(Arc::clone(&gateway), register, checked.routes.clone());
         let optimizing = Optimizing::new(Arc::clone(&gateway), overlay.clone());
-        let impacting = Impacting::new(Arc::clone(&gateway), checked.impact.clone(), &checked.memory);
         let helm = Helm {
             impacting: impacting.clone(),
             gateway: Arc::clone(&gateway),

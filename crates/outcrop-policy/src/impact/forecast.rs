@@ -25,6 +25,12 @@ const SPACE_USABLE: f64 = 0.85;
 const FILES_EACH: f64 = 2.0;
 /// Fewest exchanges at once between two windows whose memory is compared.
 const APART_MIN: f64 = 10.0;
+/// So many times the highest rate that was seen is far: what a request costs there is less.
+const FAR: f64 = 5.0;
+/// Up to so many times the highest rate that was seen is near.
+const NEAR: f64 = 3.0;
+/// Width of the quarters, as a share of the middle, up to which the windows agree.
+const AGREE: f64 = 0.3;
 
 /// At which rate this machine saturates.
 #[derive(Debug, Clone, PartialEq, Serialize)]
@@ -47,6 +53,11 @@ pub enum Forecast {
         now_per_s: f64,
         /// CPU microseconds that a request costs.
         cpu_us_per_request: f64,
+        /// Whether the true rate is this or more: a steady rate hides what is used without any request, and
+        /// far below saturation a request costs more than near it.
+        at_least: bool,
+        /// How far to trust it.
+        confidence: Confidence,
         /// `slope` between windows of different rates, or `ratio` where the rate was steady.
         method: &'static str,
         /// Windows that were compared.
@@ -65,8 +76,20 @@ pub struct Ceiling {
     pub requests_per_s: f64,
     /// By the dearer quarter of the windows.
     pub low: f64,
-    /// By the cheaper quarter.
-    pub high: f64,
+    /// By the cheaper quarter; `None` where the rate is this or more.
+    pub high: Option<f64>,
+}
+
+/// How far a forecast can be trusted.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Confidence {
+    /// A lower bound, or the windows differ by more than the forecast itself.
+    Low,
+    /// In between.
+    Medium,
+    /// The windows agree, and one of them was at a third of it or more.
+    High,
 }
 
 /// A middle value and the quarters around it.
@@ -94,12 +117,15 @@ pub(super) fn of(readings: &[Reading]) -> Forecast {
     let Some((per_request, idle, method)) = cpu(&windows).filter(|_| windows.len() >= WINDOWS_MIN) else {
         return too_little;
     };
+    let most = windows.iter().map(|w| w.rate).fold(0.0, f64::max);
     let usable = newest.cores * CORES_USABLE - idle;
+    let requests_per_s = usable / per_request.middle;
+    let is_bound = method == "ratio" || requests_per_s > FAR * most;
     let cpu = Ceiling {
         resource: "cpu",
-        requests_per_s: usable / per_request.middle,
+        requests_per_s,
         low: usable / per_request.high,
-        high: usable / per_request.low,
+        high: (!is_bound).then_some(usable / per_request.low),
     };
     let mut ceilings = vec![cpu];
     ceilings.extend(held(&windows, newest));
@@ -111,6 +137,8 @@ pub(super) fn of(readings: &[Reading]) -> Forecast {
         requests_per_s: first.requests_per_s,
         now_per_s: last.rate,
         cpu_us_per_request: per_request.middle * 1e6,
+        at_least: first.high.is_none(),
+        confidence: first.confidence(most),
         method,
         windows: windows.len(),
         ceilings,
@@ -122,6 +150,19 @@ fn windows(readings: &[Reading]) -> Vec<Window> {
     let pairs = readings.iter().zip(readings.iter().skip(1));
     let all: Vec<Window> = pairs.filter_map(|(from, to)| Window::between(from, to)).collect();
     all.get(all.len().saturating_sub(COMPARED_MAX)..).unwrap_or_default().to_vec()
+}
+
+impl Ceiling {
+    /// How far to trust it, where the highest rate that was seen is `most`.
+    fn confidence(&self, most: f64) -> Confidence {
+        let Some(high) = self.high else { return Confidence::Low };
+        let width = (high - self.low) / self.requests_per_s;
+        match (width <= AGREE, self.requests_per_s <= NEAR * most) {
+            _ if width > 1.0 => Confidence::Low,
+            (true, true) => Confidence::High,
+            _ => Confidence::Medium,
+        }
+    }
 }
 
 impl Window {
@@ -162,7 +203,7 @@ fn held(windows: &[Window], newest: &Reading) -> Vec<Ceiling> {
         resource,
         requests_per_s: at_once / time.middle,
         low: at_once / time.high,
-        high: at_once / time.low,
+        high: Some(at_once / time.low),
     };
     let mut ceilings = Vec::new();
     if newest.slots.max > 0 {

@@ -103,6 +103,23 @@ fn an_alarm_is_raised_by_what_lasts_and_cleared_when_it_has_passed() {
 }
 
 #[test]
+fn what_stays_near_the_mark_neither_raises_nor_clears() {
+    const NOTHING: [bool; 0] = [];
+    let mut alarm = Alarm::default();
+    let mut hears = |percent: f64, times: usize| {
+        (0..times).filter_map(|_| alarm.hear(Some(percent), 5)).collect::<Vec<_>>()
+    };
+    assert_eq!(hears(5.0, 2), NOTHING, "two are no third");
+    assert_eq!(hears(4.9, 1), NOTHING);
+    assert_eq!(hears(5.0, 3), [true]);
+    assert_eq!(hears(4.5, 100), NOTHING, "below the mark, but not well below");
+    assert_eq!(hears(3.9, 14), NOTHING);
+    assert_eq!(hears(4.5, 1), NOTHING);
+    assert_eq!(hears(3.9, 14), NOTHING, "it counts anew");
+    assert_eq!(hears(3.9, 1), [false]);
+}
+
+#[test]
 fn a_large_part_of_very_little_does_not_alarm() {
     let mut process = Process::new();
     for _ in 0..60 {
@@ -157,7 +174,10 @@ fn cores_saturate_where_their_cost_a_request_says() {
     // (2 cores x 0.85 - 0.01 idle) / 1 ms
     assert!((requests_per_s - 1_690.0).abs() < 170.0, "{requests_per_s}");
     assert!((cpu_us_per_request - 1_000.0).abs() < 100.0, "{cpu_us_per_request}");
-    assert!(ceilings.iter().all(|one| one.low <= one.requests_per_s && one.requests_per_s <= one.high));
+    let is_within = |one: &Ceiling| {
+        one.low <= one.requests_per_s && one.high.is_none_or(|high| one.requests_per_s <= high)
+    };
+    assert!(ceilings.iter().all(is_within), "{ceilings:?}");
     let slots = ceilings.iter().find(|one| one.resource == "slots").unwrap();
     assert!((slots.requests_per_s - 10_000.0).abs() < 1.0, "1,000 at once for 100 ms each: {slots:?}");
 }
@@ -177,6 +197,64 @@ fn at_a_steady_rate_all_that_is_used_counts_and_the_lowest_ceiling_is_named() {
     assert!((requests_per_s - 200.0).abs() < 0.5, "{requests_per_s}");
     let cpu = ceilings.iter().find(|one| one.resource == "cpu").unwrap();
     assert!((cpu.requests_per_s - 1.7 / 0.0011).abs() < 1.0, "{cpu:?}");
+}
+
+/// The forecast after 40 windows whose rate goes round from `from` to `to`, with requests of 1 ms.
+fn forecast(from: u64, to: u64) -> (f64, bool, Confidence) {
+    let mut process = Process::new();
+    for turn in 0..200 {
+        process.runs(from + turn / 5 % 10 * (to - from) / 9, 1_000, Duration::ZERO);
+    }
+    match process.impact.forecast() {
+        Forecast::Known { requests_per_s, at_least, confidence, .. } => {
+            (requests_per_s, at_least, confidence)
+        }
+        Forecast::TooLittle { .. } => panic!("{from} to {to}"),
+    }
+}
+
+#[test]
+fn a_forecast_says_how_far_to_trust_it() {
+    // The cores saturate at 1,690; a part of what they use is used without any request.
+    for (from, to, at_least, confidence) in [
+        (200, 1_200, false, Confidence::High),
+        (100, 400, false, Confidence::Medium),
+        (10, 60, true, Confidence::Low),
+        (400, 400, true, Confidence::Low),
+    ] {
+        let (requests_per_s, bound, trust) = forecast(from, to);
+        assert_eq!((bound, trust), (at_least, confidence), "{from} to {to}: {requests_per_s}");
+        assert!(requests_per_s < 1_700.0, "never more than there is: {requests_per_s}");
+    }
+    let steady = forecast(10, 10).0;
+    assert!(steady < 1_690.0 / 1.9, "at a low steady rate idle work is half of it: {steady}");
+    assert!((forecast(10, 60).0 - 1_690.0).abs() < 20.0, "the slope leaves idle work out");
+}
+
+#[test]
+fn a_bound_by_slots_is_no_lower_bound_of_the_cores() {
+    let mut process = Process::new();
+    process.reading.slots.max = 20;
+    for _ in 0..100 {
+        process.runs(100, 1_000, Duration::ZERO);
+    }
+    let Forecast::Known { at_least, ceilings, .. } = process.impact.forecast() else { panic!() };
+    assert!(!at_least, "{ceilings:?}");
+    assert_eq!(ceilings.iter().find(|one| one.resource == "cpu").unwrap().high, None);
+}
+
+#[test]
+fn advice_needs_its_samples() {
+    let turned_away = |per_s: u64| {
+        let mut process = Process::new();
+        for _ in 0..41 {
+            process.reading.turned_away += 50;
+            process.runs(per_s, 1_000, Duration::ZERO);
+        }
+        process.impact.advice().len()
+    };
+    // Over the eighty seconds of forty readings.
+    assert_eq!((turned_away(2), turned_away(3)), (0, 1));
 }
 
 /// The kinds of advice after 30 windows of a process that `change` shapes each two seconds.

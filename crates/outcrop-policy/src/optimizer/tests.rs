@@ -1,5 +1,6 @@
-use outcrop_core::Usage;
 use outcrop_core::decision::{AttemptRecord, End, OutcomeRecord};
+use outcrop_core::operation::Preference;
+use outcrop_core::{PathKind, Usage};
 
 use super::*;
 use crate::replay::tests::{decided, routes};
@@ -81,6 +82,25 @@ fn a_proposal_carries_its_evidence_and_changes_nothing_while_it_is_off() {
     assert_eq!((one.replay.replayed, one.replay.moves.get("fra/m -> dub/m")), (200, Some(&200)));
     assert_eq!(routes.operations, before);
     assert!(optimizer.tunings().is_empty());
+}
+
+#[test]
+fn another_path_first_is_proposed_with_its_replay() {
+    let mut routes = routes();
+    let order = vec![Preference::Kind(PathKind::Mcp), Preference::Direct];
+    let operation = routes.operations.iter_mut().find(|one| &*one.name == "implementation").unwrap();
+    operation.order.clone_from(&order);
+    // `dub` is cheaper and quicker than the desk that comes first.
+    let records: Vec<_> = (1..=200).rev().map(|n| request(&routes, n, 90, 400, 5_000)).collect();
+    let mut optimizer = Optimizer::default();
+    optimizer.turn(World { routes: &routes, records: &records, now_ms: MINUTE }, false);
+    let one = optimizer.recommendations().next().unwrap();
+    let Tuning { was, is, .. } = &one.tuning;
+    assert_eq!((was.strategy, &was.order), (is.strategy, &order));
+    assert!(was.order.iter().rev().eq(&is.order), "the second comes first: {is:?}");
+    assert_eq!((one.evidence.samples, one.evidence.time_us), (200, 400_000));
+    assert!(one.expected_gain_percent > 20.0, "a quarter of the time: {one:?}");
+    assert_eq!((one.replay.replayed, one.replay.moves.values().sum::<u64>()), (200, 200));
 }
 
 #[test]

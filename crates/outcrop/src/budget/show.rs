@@ -122,7 +122,8 @@ fn crossed(crossings: &Value) -> Table {
     table
 }
 
-/// Crossed thresholds, what burns too fast and what cost more than was reserved for it.
+/// Crossed thresholds, what burns too fast, what cost more than was reserved for it, and what the gateway
+/// itself takes too much of.
 pub(super) fn alerts(answer: &Value) -> String {
     let mut burning = table(&["budget", "scope", "burns", "more than", "over"]);
     for alert in items(&answer["burning"]) {
@@ -142,7 +143,13 @@ pub(super) fn alerts(answer: &Value) -> String {
             [vec![word(&attempt["attempt"]), usd("bound_nusd"), usd("cost_nusd")], rest.to_vec()].concat(),
         );
     }
-    format!("{burning}\n{}\n{over}\n", crossed(&answer["crossings"]))
+    let mut takes = table(&["the gateway takes of", "is", "alarms from", "since"]);
+    for alarm in items(&answer["impact"]) {
+        let percent = alarm["percent"].as_f64().map_or_else(|| "–".to_owned(), |p| format!("{p:.1} %"));
+        let from = format!("{} %", alarm["alarm_percent"]);
+        takes.add_row([word(&alarm["resource"]), percent, from, word(&alarm["since"])]);
+    }
+    format!("{burning}\n{}\n{over}\n{takes}\n", crossed(&answer["crossings"]))
 }
 
 /// What was spent.

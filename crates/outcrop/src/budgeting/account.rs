@@ -117,6 +117,6 @@ impl Account {
 }
 
 /// A time as people and programs read it.
-pub(super) fn time(ms: i64) -> Option<String> {
+pub(crate) fn time(ms: i64) -> Option<String> {
     Some(Timestamp::from_millisecond(ms).ok()?.strftime("%FT%TZ").to_string())
 }

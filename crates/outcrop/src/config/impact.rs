@@ -31,7 +31,12 @@ pub(super) fn impact(raw: &Impact, findings: &mut Findings) -> ImpactSpec {
     }
     let shed =
         raw.shed.clone().unwrap_or_else(|| vec![Optional::Hedging, Optional::Probes, Optional::Optimizer]);
-    ImpactSpec { every, thresholds: Thresholds(thresholds), shed: shed.into_iter().map(work).collect() }
+    ImpactSpec {
+        every,
+        thresholds: Thresholds(thresholds),
+        adjust: |reading| reading,
+        shed: shed.into_iter().map(work).collect(),
+    }
 }
 
 fn work(named: Optional) -> Work {
@@ -43,11 +48,11 @@ fn work(named: Optional) -> Work {
     }
 }
 
-fn percent(given: Option<&Spanned<u8>>, or: u8, findings: &mut Findings) -> u8 {
+fn percent(given: Option<&Spanned<i64>>, or: u8, findings: &mut Findings) -> u8 {
     let Some(given) = given else { return or };
-    let percent = *given.get_ref();
-    if !(1..=100).contains(&percent) {
+    let percent = u8::try_from(*given.get_ref()).ok().filter(|percent| (1..=100).contains(percent));
+    if percent.is_none() {
         findings.add(given.span(), "must be a percentage from 1 to 100", format!("leave it out for {or}"));
     }
-    percent
+    percent.unwrap_or(or)
 }

@@ -41,6 +41,14 @@ pub(super) fn show(report: &Value) {
     for one in report["recommendations"].as_array().into_iter().flatten() {
         anstream::println!("Recommended: {} ({}).", word(&one["change"]), expected(one));
     }
+    let (process, lag) = (&report["process"], &report["lag"]);
+    anstream::println!(
+        "{} threads, {} of them workers; the newest reading came {:.0} us late, the latest {:.0} us.",
+        process["threads"],
+        process["workers"],
+        lag["newest_us"].as_f64().unwrap_or(0.0),
+        lag["longest_us"].as_f64().unwrap_or(0.0),
+    );
     let sampling = &report["sampling"];
     anstream::println!(
         "Reading this takes {:.0} us every {} ms: {:.4} % of a core.",
@@ -57,14 +65,17 @@ fn forecast(forecast: &Value) -> String {
     }
     let number = |field: &str| forecast[field].as_f64().unwrap_or(0.0);
     let first = &forecast["ceilings"][0];
+    let at_least = if forecast["at_least"] == true { "at least " } else { "" };
+    let low = first["low"].as_f64().unwrap_or(0.0);
+    let range =
+        first["high"].as_f64().map_or_else(|| format!("{low:.0} or more"), |h| format!("{low:.0} to {h:.0}"));
     format!(
-        "Saturation: {} at {:.0} requests/s ({:.0} to {:.0}), {:.0} now; a request costs {:.0} us of CPU time \
-         ({}, {} windows).",
+        "Saturation: {} at {at_least}{:.0} requests/s ({range}), {:.0} now, {} confidence; a request costs \
+         {:.0} us of CPU time ({}, {} windows).",
         forecast["limited_by"].as_str().unwrap_or_default(),
         number("requests_per_s"),
-        first["low"].as_f64().unwrap_or(0.0),
-        first["high"].as_f64().unwrap_or(0.0),
         number("now_per_s"),
+        forecast["confidence"].as_str().unwrap_or_default(),
         number("cpu_us_per_request"),
         forecast["method"].as_str().unwrap_or_default(),
         forecast["windows"],

@@ -64,6 +64,13 @@ fn cpu() -> Duration {
         .unwrap_or_default()
 }
 
+/// Threads of the process; 0 where the kernel does not say.
+pub(super) fn threads() -> u64 {
+    let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
+    let line = status.lines().find_map(|line| line.strip_prefix("Threads:"));
+    line.and_then(|count| count.trim().parse().ok()).unwrap_or(0)
+}
+
 /// Open files and how many may be. Since Linux 6.2 the size of the folder says how many it holds; before, it
 /// is counted.
 fn descriptors() -> Part {
@@ -118,6 +125,7 @@ mod tests {
     fn this_process_has_files_and_has_used_some_time() {
         let files = descriptors();
         assert!(files.used >= 3 && files.used < files.max, "{files:?}");
+        assert!(threads() >= 1);
         let before = cpu();
         while cpu() < before + Duration::from_millis(5) {
             std::hint::spin_loop();

@@ -1,5 +1,13 @@
 //! What the gateway itself takes: by step, of its machine, and what is given up when that is too much.
 
+use std::io::Write;
+use std::path::Path;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use outcrop::config::Checked;
+use outcrop_policy::impact::{Part, Reading};
 use outcrop_proxy::Work;
 use outcrop_proxy::optional::SHEDDABLE;
 use serde_json::{Value, json};
@@ -19,6 +27,18 @@ async fn report(house: &House) -> Value {
 
 fn resource<'a>(report: &'a Value, name: &str) -> &'a Value {
     report["resources"].as_array().unwrap().iter().find(|one| one["resource"] == name).unwrap()
+}
+
+/// What a command says that asks the gateway behind this socket.
+pub(crate) async fn run(socket: &Path, arguments: &'static [&'static str]) -> String {
+    let socket = socket.to_owned();
+    let output = tokio::task::spawn_blocking(move || {
+        let mut command = std::process::Command::new(env!("CARGO_BIN_EXE_outcrop"));
+        command.args(arguments).arg("--socket").arg(socket).output().unwrap()
+    });
+    let output = output.await.unwrap();
+    assert!(output.status.success(), "{output:?}");
+    String::from_utf8(output.stdout).unwrap()
 }
 
 #[tokio::test]
@@ -62,6 +82,8 @@ async fn under_load_each_resource_is_told_and_the_rate_at_which_it_saturates() {
     }
     let forecast = &told["forecast"];
     assert!(forecast["requests_per_s"].as_f64().unwrap() > 0.0, "{forecast}");
+    assert!(["low", "medium", "high"].contains(&forecast["confidence"].as_str().unwrap()), "{forecast}");
+    assert_eq!(forecast["at_least"], forecast["ceilings"][0]["high"].is_null(), "{forecast}");
     let ceilings = forecast["ceilings"].as_array().unwrap();
     let named: Vec<&str> = ceilings.iter().map(|one| one["resource"].as_str().unwrap()).collect();
     assert_eq!(named[0], forecast["limited_by"], "the lowest limits");
@@ -95,6 +117,75 @@ async fn an_alarm_stops_optional_work_and_says_so() {
     assert!(metrics.contains("outcrop_impact_alarm{resource=\"memory\"} 1"), "{metrics}");
 }
 
+/// Files in use of a hundred, where nothing else is.
+static FILES: AtomicU64 = AtomicU64::new(10);
+
+fn with_files(reading: Reading) -> Reading {
+    let files = FILES.load(Ordering::Relaxed);
+    let part = |used| Part { used, max: 100 };
+    let zero = Duration::ZERO;
+    Reading { cpu: zero, busy: zero, own: zero, memory: part(1), descriptors: part(files), ..reading }
+}
+
+#[derive(Clone, Default)]
+struct Log(Arc<Mutex<Vec<u8>>>);
+
+impl Write for Log {
+    fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
+        self.0.lock().unwrap().write(bytes)
+    }
+
+    fn flush(&mut self) -> std::io::Result<()> {
+        Ok(())
+    }
+}
+
+impl Log {
+    fn says(&self, what: &str) -> usize {
+        String::from_utf8_lossy(&self.0.lock().unwrap()).matches(what).count()
+    }
+}
+
+#[tokio::test]
+async fn an_alarm_is_an_alert_until_it_is_cleared_and_each_change_is_logged_once() {
+    let folder = tempfile::tempdir().unwrap();
+    let socket = folder.path().join("outcrop.sock");
+    let (log, listen) = (Log::default(), format!("operator = {socket:?}"));
+    let writer = log.clone();
+    let heard = tracing_subscriber::fmt().with_ansi(false).with_writer(move || writer.clone()).finish();
+    let _guard = tracing::subscriber::set_default(heard);
+    let more = "[impact]\nevery = \"100ms\"\n".to_owned();
+    let adjust: fn(&mut Checked) = |checked| checked.impact.adjust = with_files;
+    let house = House::set_up(Setup { listen, more, adjust, ..Setup::default() }).await;
+    let alerts = async || house.admin("/admin/v1/alerts").await.json()["impact"].clone();
+    let firing = async |count: u8| {
+        let line = format!("outcrop_alerts_firing {count}\n");
+        house.admin("/metrics").await.text().contains(&line)
+    };
+    assert_eq!(alerts().await, json!([]));
+
+    FILES.store(90, Ordering::Relaxed);
+    let told = eventually("the alert", async || Some(alerts().await).filter(|told| *told != json!([]))).await;
+    assert_eq!(told.as_array().unwrap().len(), 1, "{told}");
+    assert_eq!((&told[0]["resource"], &told[0]["alarm_percent"]), (&json!("descriptors"), &json!(80)));
+    assert_eq!(told[0]["stopped"], json!(["hedging", "probes", "optimizer"]), "{told}");
+    assert!(told[0]["since"].as_str().is_some_and(|since| since.ends_with('Z')), "{told}");
+    assert!(run(&socket, &["budget", "alerts"]).await.contains("descriptors"));
+    assert!(run(&socket, &["impact"]).await.contains("Stopped: hedging, because of impact."));
+    eventually("the metric", async || firing(1).await.then_some(())).await;
+
+    FILES.store(10, Ordering::Relaxed);
+    eventually("the end of it", async || (alerts().await == json!([])).then_some(())).await;
+    eventually("the metric", async || firing(0).await.then_some(())).await;
+    let report = report(&house).await;
+    assert_eq!(
+        (&report["alarmed"], &report["optional_work"]["hedging"]["on"]),
+        (&json!(false), &json!(true))
+    );
+    assert_eq!((log.says("the gateway takes too much"), log.says("the impact is well again")), (1, 1));
+    house.running.stop().await;
+}
+
 #[tokio::test]
 async fn without_too_much_of_anything_nothing_is_stopped() {
     let house = House::with("[impact]\nevery = \"100ms\"\nruntime_percent = 100\ncpu_percent = 100\n").await;
@@ -123,10 +214,7 @@ async fn a_target_is_not_probed_while_probes_are_stopped() {
         waiting.iter().map(|(_, since)| *since).max()
     };
     // It waits for twice as long as a probe would have let it.
-    eventually("the target to wait", async || {
-        waits().filter(|since| *since >= std::time::Duration::from_secs(4))
-    })
-    .await;
+    eventually("the target to wait", async || waits().filter(|since| *since >= Duration::from_secs(4))).await;
     gateway.shed(&[]);
     eventually("the probe", async || waits().is_none().then_some(())).await;
 }
@@ -159,21 +247,15 @@ async fn the_command_shows_it_as_tables_and_as_json() {
     let socket = folder.path().join("outcrop.sock");
     let listen = format!("operator = {socket:?}");
     let house = House::set_up(Setup { listen, ..Setup::default() }).await;
-    let run = async |more: &'static [&'static str]| {
-        let socket = socket.clone();
-        let output = tokio::task::spawn_blocking(move || {
-            let mut command = std::process::Command::new(env!("CARGO_BIN_EXE_outcrop"));
-            command.arg("impact").arg("--socket").arg(socket).args(more).output().unwrap()
-        });
-        let output = output.await.unwrap();
-        assert!(output.status.success(), "{output:?}");
-        String::from_utf8(output.stdout).unwrap()
-    };
-    let tables = run(&[]).await;
-    for said in ["too few answers to tell", "descriptors", "authenticate", "not enough traffic to tell"] {
+    let tables = run(&socket, &["impact"]).await;
+    for said in
+        ["too few answers to tell", "descriptors", "authenticate", "not enough traffic to tell", "threads"]
+    {
         assert!(tables.contains(said), "{said}: {tables}");
     }
-    let json: Value = serde_json::from_str(&run(&["--json"]).await).unwrap();
+    let json: Value = serde_json::from_str(&run(&socket, &["impact", "--json"]).await).unwrap();
+    assert!(json["process"]["threads"].as_u64() >= json["process"]["workers"].as_u64(), "{json}");
+    assert!(json["lag"]["longest_us"].as_f64() >= json["lag"]["newest_us"].as_f64(), "{json}");
     assert_eq!(json["forecast"]["state"], "too_little");
     drop(house);
 }

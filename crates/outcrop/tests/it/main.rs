@@ -12,6 +12,7 @@
     reason = "tests stop at the first surprise, spawn what their runtime ends, and are no hot path"
 )]
 
+mod advice;
 mod api;
 mod client;
 mod house;

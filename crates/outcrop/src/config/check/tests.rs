@@ -91,6 +91,31 @@ fn every_mistake_is_named_with_its_place_and_the_way_out() {
 }
 
 #[test]
+fn mistakes_in_the_impact_are_named() {
+    let keys = ["latency_percent", "cpu_percent", "memory_percent", "descriptors_percent", "runtime_percent"];
+    for key in keys {
+        for wrong in ["0", "101", "300", "-5"] {
+            let text = format!("[impact]\n{key} = {wrong}\n[auth]");
+            check("[auth]", &text, 3, key.len() + 4, "must be a percentage from 1 to 100");
+        }
+    }
+    for (line, column, says) in [
+        ("cpu_percent = \"80%\"", 15, "invalid type: string"),
+        ("cpu_procent = 80", 1, "did you mean `cpu_percent`?"),
+        ("shed = [\"hedgin\"]", 9, "did you mean `hedging`?"),
+        ("shed = [\"requests\"]", 9, "unknown variant `requests`"),
+        ("every = \"10ms\"", 9, "must be between 100ms and 1m"),
+        ("every = \"2m\"", 9, "must be between 100ms and 1m"),
+    ] {
+        check("[auth]", &format!("[impact]\n{line}\n[auth]"), 3, column, says);
+    }
+    let good =
+        parse("outcrop.toml", &GOOD.replacen("[auth]", "[impact]\nshed = []\ncpu_percent = 100\n[auth]", 1));
+    let impact = good.unwrap().impact;
+    assert_eq!((impact.shed, impact.thresholds.0), (vec![], [5, 100, 80, 80, 80]));
+}
+
+#[test]
 fn mistakes_in_rate_limits_are_named() {
     let row =
         |scope: &str, limit: &str| format!("[[rate]]\nscope = \"{scope}\"\nlimit = \"{limit}\"\n[auth]");

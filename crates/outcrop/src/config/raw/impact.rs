@@ -16,20 +16,20 @@ pub struct Impact {
     pub every: Option<Spanned<Text>>,
     /// Alarm from so many percent of the time of answered requests that are the gateway's own. Default 5.
     #[schemars(with = "Option<u8>")]
-    pub latency_percent: Option<Spanned<u8>>,
+    pub latency_percent: Option<Spanned<i64>>,
     /// Alarm from so many percent of the cores that the process may use. Default 80: what it serves is what
     /// it is there for. Less where it shares its machine.
     #[schemars(with = "Option<u8>")]
-    pub cpu_percent: Option<Spanned<u8>>,
+    pub cpu_percent: Option<Spanned<i64>>,
     /// Alarm from so many percent of the memory that it may use. Default 80.
     #[schemars(with = "Option<u8>")]
-    pub memory_percent: Option<Spanned<u8>>,
+    pub memory_percent: Option<Spanned<i64>>,
     /// Alarm from so many percent of the files that it may open. Default 80.
     #[schemars(with = "Option<u8>")]
-    pub descriptors_percent: Option<Spanned<u8>>,
+    pub descriptors_percent: Option<Spanned<i64>>,
     /// Alarm from so many percent of the time that the runtime's workers are busy. Default 80.
     #[schemars(with = "Option<u8>")]
-    pub runtime_percent: Option<Spanned<u8>>,
+    pub runtime_percent: Option<Spanned<i64>>,
     /// What is stopped while it alarms; `[]` for nothing. Default `["hedging", "probes", "optimizer"]`.
     pub shed: Option<Vec<Optional>>,
 }
