@@ -15,6 +15,9 @@ use hyper_util::{
 use tokio::net::TcpListener;
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
+/// When a request that is only made to be left is left: on its way, and before the upstream's answer.
+const LEFT_AFTER: Duration = Duration::from_millis(15);
+
 /// How a gateway is broken.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Front {
@@ -24,6 +27,9 @@ pub enum Front {
     Lossy(usize),
     /// Every request is refused with 503 at once.
     Refusing,
+    /// Every request is asked for a second time, over the MCP server, and that is left as soon as it is on its way: as
+    /// with a gateway that forgets to give reserves back, there is less money than was billed.
+    Leaking,
 }
 
 /// A front in place; dropping it takes it down.
@@ -35,7 +41,7 @@ pub(super) struct Standing {
 }
 
 type Body = UnsyncBoxBody<Bytes, hyper::Error>;
-type Behind = Client<HttpConnector, Incoming>;
+type Behind = Client<HttpConnector, Body>;
 
 impl Drop for Standing {
     fn drop(&mut self) {
@@ -82,13 +88,18 @@ impl Front {
             match self {
                 Self::Refusing => return refusal(),
                 Self::Slow(wait) => tokio::time::sleep(wait).await,
-                Self::Lossy(_) => {}
+                Self::Lossy(_) | Self::Leaking => {}
             }
             let path = request.uri().path_and_query().map_or("/", |path| path.as_str());
             let uri: Uri = format!("{behind}{path}").parse().map_err(io::Error::other)?;
             request.headers_mut().remove(http::header::HOST);
             *request.uri_mut() = uri;
-            let response = client.request(request).await.map_err(io::Error::other)?;
+            let response = if self == Self::Leaking {
+                leaking(&client, request).await?
+            } else {
+                client.request(request.map(http_body_util::BodyExt::boxed_unsync)).await
+            };
+            let response = response.map_err(io::Error::other)?;
             Ok(match self {
                 Self::Lossy(every) => response.map(|body| lossy(body, every)),
                 _ => response.map(http_body_util::BodyExt::boxed_unsync),
@@ -97,9 +108,29 @@ impl Front {
     }
 }
 
+/// Asks twice: as it was asked, and without its number so that no bill knows it, over MCP, where nobody says what
+/// a call costs that was left.
+async fn leaking(
+    client: &Behind,
+    request: Request<Incoming>,
+) -> Result<Result<Response<Incoming>, hyper_util::client::legacy::Error>, io::Error> {
+    let (head, body) = request.into_parts();
+    let body = body.collect().await.map_err(io::Error::other)?.to_bytes();
+    let unnumbered = String::from_utf8_lossy(&body).replace("[[id=", "[[no=");
+    let mut left = Request::from_parts(head.clone(), whole(Bytes::from(unnumbered)));
+    left.headers_mut().remove(http::header::CONTENT_LENGTH);
+    left.headers_mut().insert("x-outcrop-path", http::HeaderValue::from_static("mcp"));
+    let leaving = tokio::time::timeout(LEFT_AFTER, client.request(left));
+    let asked = client.request(Request::from_parts(head, whole(body)));
+    Ok(tokio::join!(asked, leaving).0)
+}
+
+fn whole(body: Bytes) -> Body {
+    Full::new(body).map_err(|never: std::convert::Infallible| match never {}).boxed_unsync()
+}
+
 fn refusal() -> Result<Response<Body>, io::Error> {
-    let never = |never: std::convert::Infallible| match never {};
-    let body = Full::new(Bytes::from_static(b"{}")).map_err(never).boxed_unsync();
+    let body = whole(Bytes::from_static(b"{}"));
     Response::builder().status(StatusCode::SERVICE_UNAVAILABLE).body(body).map_err(io::Error::other)
 }
 
