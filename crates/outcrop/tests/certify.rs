@@ -98,7 +98,7 @@ async fn leaked_reserves_fail_the_cost_suite_only() {
     let outcome = play(scenarios(THREE), Subject::Broken(binary(), Front::Leaking)).await;
     let (suites, promises) = missed(&outcome);
     assert_eq!(suites, BTreeSet::from(["cost"]), "{promises:?}");
-    assert!(promises.contains(&"Nobody is refused while there is room"), "{promises:?}");
+    assert!(promises.contains(&"The limit is used"), "{promises:?}");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

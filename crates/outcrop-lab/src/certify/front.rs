@@ -27,8 +27,8 @@ pub enum Front {
     Lossy(usize),
     /// Every request is refused with 503 at once.
     Refusing,
-    /// Every request is asked for a second time, over the MCP server, and that is left as soon as it is on its way: as
-    /// with a gateway that forgets to give reserves back, there is less money than was billed.
+    /// What is asked for over the MCP server is asked for twice more, and left as soon as it is on its way: as with a
+    /// gateway that forgets to give reserves back, there is less money than the bill says.
     Leaking,
 }
 
@@ -108,7 +108,7 @@ impl Front {
     }
 }
 
-/// Asks twice: as it was asked, and without its number so that no bill knows it, over MCP, where nobody says what
+/// Asks as it was asked, and twice without its number, so that it is on no caller's bill; over MCP nobody says what
 /// a call costs that was left.
 async fn leaking(
     client: &Behind,
@@ -117,12 +117,16 @@ async fn leaking(
     let (head, body) = request.into_parts();
     let body = body.collect().await.map_err(io::Error::other)?.to_bytes();
     let unnumbered = String::from_utf8_lossy(&body).replace("[[id=", "[[no=");
-    let mut left = Request::from_parts(head.clone(), whole(Bytes::from(unnumbered)));
-    left.headers_mut().remove(http::header::CONTENT_LENGTH);
-    left.headers_mut().insert("x-outcrop-path", http::HeaderValue::from_static("mcp"));
-    let leaving = tokio::time::timeout(LEFT_AFTER, client.request(left));
-    let asked = client.request(Request::from_parts(head, whole(body)));
-    Ok(tokio::join!(asked, leaving).0)
+    let leaks = head.headers.get("x-outcrop-path").is_some_and(|path| path == "mcp");
+    let left = || async {
+        if leaks {
+            let request = Request::from_parts(head.clone(), whole(Bytes::from(unnumbered.clone())));
+            // Nobody waits for what comes of it.
+            let _ = tokio::time::timeout(LEFT_AFTER, client.request(request)).await;
+        }
+    };
+    let asked = client.request(Request::from_parts(head.clone(), whole(body)));
+    Ok(tokio::join!(asked, left(), left()).0)
 }
 
 fn whole(body: Bytes) -> Body {
