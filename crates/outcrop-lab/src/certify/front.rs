@@ -6,7 +6,7 @@ use std::{io, net::Ipv4Addr, pin::Pin, sync::Arc, time::Duration};
 
 use bytes::Bytes;
 use http::{Request, Response, StatusCode, Uri};
-use http_body_util::{BodyExt as _, Full, combinators::UnsyncBoxBody};
+use http_body_util::{BodyExt as _, Full, Limited, combinators::UnsyncBoxBody};
 use hyper::{body::Incoming, service::service_fn};
 use hyper_util::{
     client::legacy::{Client, connect::HttpConnector},
@@ -17,6 +17,9 @@ use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 /// When a request that is only made to be left is left: on its way, and before the upstream's answer.
 const LEFT_AFTER: Duration = Duration::from_millis(15);
+
+/// Longest body that is asked for again, in bytes: far above any of a mix.
+const BODY_MAX: usize = 1 << 20;
 
 /// How a gateway is broken.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -110,12 +113,13 @@ impl Front {
 
 /// Asks as it was asked, and twice without its number, so that it is on no caller's bill; over MCP nobody says what
 /// a call costs that was left.
+#[allow(clippy::disallowed_methods, reason = "collected under a limit")]
 async fn leaking(
     client: &Behind,
     request: Request<Incoming>,
 ) -> Result<Result<Response<Incoming>, hyper_util::client::legacy::Error>, io::Error> {
     let (head, body) = request.into_parts();
-    let body = body.collect().await.map_err(io::Error::other)?.to_bytes();
+    let body = Limited::new(body, BODY_MAX).collect().await.map_err(io::Error::other)?.to_bytes();
     let unnumbered = String::from_utf8_lossy(&body).replace("[[id=", "[[no=");
     let leaks = head.headers.get("x-outcrop-path").is_some_and(|path| path == "mcp");
     let left = || async {

@@ -283,14 +283,14 @@ fn the_knee_is_the_best_rate_before_answers_are_missing_and_none_where_nothing_i
 #[test]
 fn a_ramp_ends_with_half_of_the_former_share() {
     let mut records = Vec::new();
-    for tenth in 0..100 {
+    for tenth in 0..100_u32 {
         let at = f64::from(tenth) / 10.0;
         let fra = match at {
             at if at < 2.0 => tenth % 2 == 0,
             at if at < 6.0 => false,
             _ => tenth % 3 == 0,
         };
-        records.push(record(u64::from(tenth as u32), if fra { "fra" } else { "dub" }, at, 0.0));
+        records.push(record(u64::from(tenth), if fra { "fra" } else { "dub" }, at, 0.0));
     }
     let healed = evidence(Vec::new(), records.clone(), vec![down("fra", 2.0, 4.0)]);
     assert_near(value(&healed, Measure::RampMax, 0.0), 2.0);
