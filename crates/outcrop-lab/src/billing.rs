@@ -9,7 +9,7 @@ use parking_lot::Mutex;
 use serde::{Deserialize, Serialize};
 use tokio::sync::watch;
 
-use crate::prices;
+use crate::{clock, prices};
 
 /// Records kept per target; the totals go on counting.
 const RECORDS_MAX: usize = 200_000;
@@ -48,6 +48,9 @@ pub struct Record {
     pub client_gone: bool,
     /// Milliseconds since 1970 at the request's arrival.
     pub at_ms: u64,
+    /// Milliseconds from the arrival until the record was made: what the upstream itself took.
+    #[serde(default)]
+    pub took_ms: u64,
 }
 
 /// Sums over all records since the last clearing.
@@ -92,9 +95,10 @@ impl Default for Billing {
 }
 
 impl Billing {
-    /// Adds a record; its cost is computed here and nowhere else.
+    /// Adds a record; its cost and its time are computed here and nowhere else.
     pub fn record(&self, mut record: Record) {
         record.cost_nusd = if record.executed { cost_nusd(&record) } else { 0 };
+        record.took_ms = clock::now_ms().saturating_sub(record.at_ms);
         let requests = {
             let mut kept = self.kept.lock();
             if record.at_ms < kept.not_before_ms {

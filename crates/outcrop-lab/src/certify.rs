@@ -9,6 +9,7 @@
 
 mod control;
 pub mod course;
+mod descriptors;
 pub mod evidence;
 pub mod front;
 pub mod gateway;

@@ -254,6 +254,7 @@ impl Aftermath {
             completed: executed && made == planned,
             client_gone,
             at_ms: self.exchange.at_ms,
+            took_ms: 0,
         });
     }
 }

@@ -30,13 +30,15 @@ fn binary() -> PathBuf {
     PathBuf::from(env!("CARGO_BIN_EXE_outcrop"))
 }
 
-/// Shipped scenarios by suite and name, without what a busy machine spoils: bars in milliseconds, the generator's lag.
+/// Shipped scenarios by suite and name, without what a busy machine spoils: bars in milliseconds, the generator's
+/// lag, what others took.
 fn scenarios(wanted: &[(&str, &str)]) -> Vec<Scenario> {
     let mut found = shipped(Profile::Quick, &[]).unwrap();
     found.retain(|scenario| wanted.contains(&(scenario.suite.as_str(), scenario.name.as_str())));
     assert_eq!(found.len(), wanted.len());
     for scenario in &mut found {
         scenario.lag_max = Duration::from_mins(1);
+        scenario.foreign_max = 1.0;
         scenario.bars.retain(|asked| asked.measure.unit() != "ms");
     }
     found
@@ -92,6 +94,14 @@ async fn without_a_budget_only_the_cost_suite_fails() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn leaked_reserves_fail_the_cost_suite_only() {
+    let outcome = play(scenarios(THREE), Subject::Broken(binary(), Front::Leaking)).await;
+    let (suites, promises) = missed(&outcome);
+    assert_eq!(suites, BTreeSet::from(["cost"]), "{promises:?}");
+    assert!(promises.contains(&"The limit is used"), "{promises:?}");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_slow_decision_fails_the_impact_suite_only() {
     let wanted = scenarios(&[("load", "ramp"), ("impact", "direct")]);
     let front = Front::Slow(Duration::from_millis(300));
@@ -99,6 +109,12 @@ async fn a_slow_decision_fails_the_impact_suite_only() {
     let (suites, promises) = missed(&outcome);
     assert_eq!(suites, BTreeSet::from(["impact"]), "{promises:?}");
     assert!(promises.contains(&"Half of all answers take less than 1 % longer than without the gateway"));
+    let direct = outcome.suites.iter().find(|suite| suite.name == "impact").unwrap();
+    let notes = &direct.scenarios[0].notes;
+    for stage in ["authenticate", "plan", "reserve", "settle", "total"] {
+        let told = |note: &String| note.starts_with(&format!("stage {stage}: ")) && !note.contains("null");
+        assert!(notes.iter().any(told), "{stage}: {notes:?}");
+    }
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -44,6 +44,8 @@ pub struct Evidence {
     pub direct: Vec<Sample>,
     /// The upstreams' records of the measured requests, by arrival; their times are milliseconds since 1970.
     pub records: Vec<Record>,
+    /// The upstreams' records of requests that no caller sent: the gateway's own.
+    pub own: Vec<Record>,
     /// The scenario's start, in milliseconds since 1970.
     pub origin_ms: u64,
     /// The gateway's process over time; empty where it is not ours.

@@ -6,7 +6,7 @@ use std::{io, net::Ipv4Addr, pin::Pin, sync::Arc, time::Duration};
 
 use bytes::Bytes;
 use http::{Request, Response, StatusCode, Uri};
-use http_body_util::{BodyExt as _, Full, combinators::UnsyncBoxBody};
+use http_body_util::{BodyExt as _, Full, Limited, combinators::UnsyncBoxBody};
 use hyper::{body::Incoming, service::service_fn};
 use hyper_util::{
     client::legacy::{Client, connect::HttpConnector},
@@ -14,6 +14,12 @@ use hyper_util::{
 };
 use tokio::net::TcpListener;
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
+
+/// When a request that is only made to be left is left: on its way, and before the upstream's answer.
+const LEFT_AFTER: Duration = Duration::from_millis(15);
+
+/// Longest body that is asked for again, in bytes: far above any of a mix.
+const BODY_MAX: usize = 1 << 20;
 
 /// How a gateway is broken.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -24,6 +30,9 @@ pub enum Front {
     Lossy(usize),
     /// Every request is refused with 503 at once.
     Refusing,
+    /// What is asked for over the MCP server is asked for twice more, and left as soon as it is on its way: as with a
+    /// gateway that forgets to give reserves back, there is less money than the bill says.
+    Leaking,
 }
 
 /// A front in place; dropping it takes it down.
@@ -35,7 +44,7 @@ pub(super) struct Standing {
 }
 
 type Body = UnsyncBoxBody<Bytes, hyper::Error>;
-type Behind = Client<HttpConnector, Incoming>;
+type Behind = Client<HttpConnector, Body>;
 
 impl Drop for Standing {
     fn drop(&mut self) {
@@ -82,13 +91,18 @@ impl Front {
             match self {
                 Self::Refusing => return refusal(),
                 Self::Slow(wait) => tokio::time::sleep(wait).await,
-                Self::Lossy(_) => {}
+                Self::Lossy(_) | Self::Leaking => {}
             }
             let path = request.uri().path_and_query().map_or("/", |path| path.as_str());
             let uri: Uri = format!("{behind}{path}").parse().map_err(io::Error::other)?;
             request.headers_mut().remove(http::header::HOST);
             *request.uri_mut() = uri;
-            let response = client.request(request).await.map_err(io::Error::other)?;
+            let response = if self == Self::Leaking {
+                leaking(&client, request).await?
+            } else {
+                client.request(request.map(http_body_util::BodyExt::boxed_unsync)).await
+            };
+            let response = response.map_err(io::Error::other)?;
             Ok(match self {
                 Self::Lossy(every) => response.map(|body| lossy(body, every)),
                 _ => response.map(http_body_util::BodyExt::boxed_unsync),
@@ -97,9 +111,34 @@ impl Front {
     }
 }
 
+/// Asks as it was asked, and twice without its number, so that it is on no caller's bill; over MCP nobody says what
+/// a call costs that was left.
+#[allow(clippy::disallowed_methods, reason = "collected under a limit")]
+async fn leaking(
+    client: &Behind,
+    request: Request<Incoming>,
+) -> Result<Result<Response<Incoming>, hyper_util::client::legacy::Error>, io::Error> {
+    let (head, body) = request.into_parts();
+    let body = Limited::new(body, BODY_MAX).collect().await.map_err(io::Error::other)?.to_bytes();
+    let unnumbered = String::from_utf8_lossy(&body).replace("[[id=", "[[no=");
+    let leaks = head.headers.get("x-outcrop-path").is_some_and(|path| path == "mcp");
+    let left = || async {
+        if leaks {
+            let request = Request::from_parts(head.clone(), whole(Bytes::from(unnumbered.clone())));
+            // Nobody waits for what comes of it.
+            let _ = tokio::time::timeout(LEFT_AFTER, client.request(request)).await;
+        }
+    };
+    let asked = client.request(Request::from_parts(head.clone(), whole(body)));
+    Ok(tokio::join!(asked, left(), left()).0)
+}
+
+fn whole(body: Bytes) -> Body {
+    Full::new(body).map_err(|never: std::convert::Infallible| match never {}).boxed_unsync()
+}
+
 fn refusal() -> Result<Response<Body>, io::Error> {
-    let never = |never: std::convert::Infallible| match never {};
-    let body = Full::new(Bytes::from_static(b"{}")).map_err(never).boxed_unsync();
+    let body = whole(Bytes::from_static(b"{}"));
     Response::builder().status(StatusCode::SERVICE_UNAVAILABLE).body(body).map_err(io::Error::other)
 }
 

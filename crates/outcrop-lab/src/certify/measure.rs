@@ -9,6 +9,7 @@ mod failover;
 mod impact;
 mod money;
 mod oracle;
+mod overhead;
 
 use serde::Deserialize;
 
@@ -79,6 +80,24 @@ pub enum Measure {
     Misattributed,
     /// Requests that a stand-in answered, counted.
     StandIns,
+    /// Requests that were refused (402, 429, 503, 504), counted.
+    Refused,
+    /// The highest rate of a second before the first one in which less than 99 % were answered, in requests per second.
+    Knee,
+    /// Median time to the answer beyond what the upstream took, of requests with one attempt, in milliseconds.
+    AddedTimeP50,
+    /// 99th percentile of it.
+    AddedTimeP99,
+    /// Median of what a change of the path adds to that, beside the time of the attempts, in milliseconds.
+    SwitchP50,
+    /// 99th percentile of it.
+    SwitchP99,
+    /// 99th percentile of the time that a decision takes, by the gateway's own clock, in microseconds.
+    DecisionP99,
+    /// Requests to upstreams that no caller sent, in percent of callers' requests.
+    OwnRequests,
+    /// Longest time from the end of a fault until its upstream has half of its former share again, in seconds.
+    RampMax,
     /// Requests that reached an upstream, per request.
     Attempts,
     /// Longest time from the end of a fault to the first good answer of its upstream, in seconds.
@@ -133,15 +152,22 @@ impl Measure {
             | Self::RegretMoney
             | Self::AddedP50
             | Self::AddedP99
+            | Self::OwnRequests
             | Self::LostThroughput => "%",
             Self::LatencyP50
             | Self::LatencyP99
             | Self::FirstContentP99
             | Self::RefusalP99
             | Self::FailoverTime
+            | Self::AddedTimeP50
+            | Self::AddedTimeP99
+            | Self::SwitchP50
+            | Self::SwitchP99
             | Self::RegretTime => "ms",
             Self::Throughput => "answers/s",
+            Self::Knee => "requests/s",
             Self::Failed
+            | Self::Refused
             | Self::PhantomRefusals
             | Self::DoubleExecutions
             | Self::DoubleEffects
@@ -153,8 +179,8 @@ impl Measure {
             Self::ThresholdsWrong => "thresholds",
             Self::Overspend | Self::Uncommitted | Self::Held | Self::Misattributed => "USD",
             Self::Attempts => "attempts/request",
-            Self::RecoveryMax | Self::RecoveryP50 | Self::DetectionMax => "s",
-            Self::CpuPerRequest => "us",
+            Self::RecoveryMax | Self::RecoveryP50 | Self::DetectionMax | Self::RampMax => "s",
+            Self::CpuPerRequest | Self::DecisionP99 => "us",
             Self::Memory => "MiB",
             Self::MemorySlope => "MiB/min",
             Self::DescriptorSlope => "descriptors/min",
@@ -183,6 +209,7 @@ impl Measure {
                 Self::InTime
                     | Self::DispatchedWhileStopped
                     | Self::Goodput
+                    | Self::Knee
                     | Self::Optimal
                     | Self::AddedP50
                     | Self::AddedP99
@@ -204,6 +231,8 @@ impl Measure {
                 | Self::Throughput
                 | Self::Goodput
                 | Self::InFlight
+                | Self::Refused
+                | Self::Knee
                 | Self::SuccessBound
                 | Self::Dishonest
                 | Self::BrokenOff
@@ -225,6 +254,8 @@ impl Measure {
             Self::Throughput => answers::throughput(evidence, scope),
             Self::Goodput => answers::goodput(evidence, scope),
             Self::InFlight => answers::in_flight(evidence, scope),
+            Self::Refused => answers::refused(evidence, scope),
+            Self::Knee => answers::knee(evidence, scope),
             Self::DoubleExecutions => failover::double_executions(evidence),
             Self::DoubleEffects => failover::double_effects(evidence),
             Self::Attempts => failover::attempts(evidence, scope),
@@ -235,6 +266,13 @@ impl Measure {
             Self::Optimal => oracle::optimal(evidence, scope),
             Self::RegretTime => oracle::regret_time(evidence, scope),
             Self::RegretMoney => oracle::regret_money(evidence, scope),
+            Self::RampMax => failover::ramp(evidence),
+            Self::AddedTimeP50 => overhead::added_time(evidence, scope, 0.50),
+            Self::AddedTimeP99 => overhead::added_time(evidence, scope, 0.99),
+            Self::SwitchP50 => overhead::switch_time(evidence, scope, 0.50),
+            Self::SwitchP99 => overhead::switch_time(evidence, scope, 0.99),
+            Self::DecisionP99 => overhead::decision(evidence),
+            Self::OwnRequests => overhead::own_requests(evidence),
             _ => self.of_house(evidence, scope, parameter),
         }
     }

@@ -21,7 +21,9 @@ use super::{
     scenario::Scenario,
 };
 use crate::{
-    Lab, LabConfig, LabError, clock,
+    Lab, LabConfig, LabError,
+    billing::Record,
+    clock,
     load::{
         call::{Call, Mix, MixError},
         credential::Credential,
@@ -220,13 +222,15 @@ impl Stage<'_> {
         self.look(&usage, origin_ms);
         tokio::time::sleep(RECORDS_WAIT).await;
         let claims = self.claims().await;
+        let (records, own) = self.records();
         let mut counts = recorder.counts();
         counts.join(&direct.counts());
         Ok(Evidence {
             scenario: Arc::clone(self.scenario),
             samples: recorder.take(),
             direct: direct.take(),
-            records: self.records(),
+            records,
+            own,
             origin_ms,
             usage: usage.into_inner(),
             faults: happened.into_inner(),
@@ -366,13 +370,15 @@ impl Stage<'_> {
         }
     }
 
-    /// The records by arrival. Direct rounds would mix with the others, so paired scenarios have none.
-    fn records(&self) -> Vec<crate::billing::Record> {
-        let Some((lab, _)) = self.house.filter(|_| self.scenario.paired.is_none()) else { return Vec::new() };
+    /// The records by arrival, those of callers' requests apart from those of the gateway's own. Direct rounds would
+    /// mix with the others, so paired scenarios have none.
+    fn records(&self) -> (Vec<Record>, Vec<Record>) {
+        let Some((lab, _)) = self.house.filter(|_| self.scenario.paired.is_none()) else {
+            return Default::default();
+        };
         let mut records = lab.billing();
-        records.retain(|record| record.tag.is_some());
         records.sort_by_key(|record| record.at_ms);
-        records
+        records.into_iter().partition(|record| record.tag.is_some())
     }
 }
 

@@ -30,6 +30,8 @@ pub struct Scenario {
     pub seed: u64,
     /// How late the generator may be for 1 % of its requests before nothing can be concluded.
     pub lag_max: Duration,
+    /// What part of the machine others may take before nothing can be concluded of missed times.
+    pub foreign_max: f64,
     /// From due to end; what takes longer is given up.
     pub patience: Duration,
     /// Appended to the configuration that the gateway is started with.
@@ -50,6 +52,9 @@ pub struct Scenario {
     pub keys: Vec<Key>,
     /// Rounds straight to an upstream, in turns with rounds through the gateway.
     pub paired: Option<Paired>,
+    /// How many requests are to be open at once; where the process may not open two descriptors for each, rates are
+    /// lowered to what it may.
+    pub open_at_once: Option<u32>,
     /// What is asked of the measurements; empty where the suite is not yet certified.
     pub bars: Vec<Asked>,
     /// The file as it was read.
@@ -160,6 +165,18 @@ pub struct Scope {
     pub operation: Option<String>,
     /// Only those due while a fault was in force.
     pub faulted: bool,
+    /// Only those that were answered this way, by the upstreams' records.
+    pub way: Option<Way>,
+}
+
+/// The two ways to a model.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, serde::Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Way {
+    /// Straight to its service.
+    Direct,
+    /// Over the MCP server.
+    Mcp,
 }
 
 impl Profile {
@@ -173,6 +190,13 @@ impl Profile {
             Self::Standard => "standard",
             Self::Endurance => "endurance",
         }
+    }
+}
+
+impl Asked {
+    /// Whether callers see it alone, so that a gateway elsewhere can be asked for it.
+    pub fn is_seen_by_callers(&self) -> bool {
+        self.measure.is_seen_by_callers() && self.scope.way.is_none()
     }
 }
 

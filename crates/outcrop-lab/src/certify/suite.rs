@@ -8,8 +8,7 @@ use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use super::{
-    control::FOREIGN_MAX,
-    course, measure,
+    course, descriptors, measure,
     outcome::{Outcome, ScenarioOutcome, SuiteOutcome},
     play::{PlayError, Played, Subject, Watch, play},
     scenario::{Profile, Scenario, ScenarioError, parse},
@@ -118,6 +117,8 @@ async fn one(
         outcome.notes.push("not yet certified".to_owned());
         return outcome;
     }
+    let (scenario, fitted) = descriptors::fitted(scenario, descriptors::limit());
+    outcome.notes.extend(fitted);
     let mut void: Vec<String> = Vec::new();
     loop {
         let mut attempt = outcome.clone();
@@ -144,7 +145,7 @@ async fn one(
 fn judge(outcome: &mut ScenarioOutcome, played: &Played, subject: &Subject) {
     let Played { evidence, configuration } = played;
     let outside = matches!(subject, Subject::Address { .. });
-    let asked = evidence.scenario.bars.iter().filter(|asked| !outside || asked.measure.is_seen_by_callers());
+    let asked = evidence.scenario.bars.iter().filter(|asked| !outside || asked.is_seen_by_callers());
     let judged: Vec<_> = asked.map(|asked| (asked.measure, measure::verdict(evidence, asked))).collect();
     let (mut missed, mut timed) = (0, 0);
     for (measure, _) in judged.iter().filter(|(_, verdict)| !verdict.passed) {
@@ -154,20 +155,21 @@ fn judge(outcome: &mut ScenarioOutcome, played: &Played, subject: &Subject) {
     outcome.verdicts = judged.into_iter().map(|(_, verdict)| verdict).collect();
     outcome.series = course::series(evidence);
     // What is counted stands however busy the machine was; of what is timed nothing can be concluded then.
-    let disturbed =
-        evidence.foreign_share.filter(|share| *share > FOREIGN_MAX && missed > 0 && missed == timed);
-    outcome.void = disturbed.map(disturbance).or_else(|| evidence.counts.void(evidence.scenario.lag_max));
+    let allowed = evidence.scenario.foreign_max;
+    let disturbed = evidence.foreign_share.filter(|share| *share > allowed && missed > 0 && missed == timed);
+    let disturbed = disturbed.map(|share| disturbance(share, allowed));
+    outcome.void = disturbed.or_else(|| evidence.counts.void(evidence.scenario.lag_max));
     if !configuration.is_empty() {
         outcome.configuration = format!("{}\n# The gateway\n\n{configuration}", outcome.configuration);
     }
     note(outcome, played);
 }
 
-fn disturbance(share: f64) -> String {
+fn disturbance(share: f64, allowed: f64) -> String {
     format!(
         "other processes took {:.0} % of the machine (allowed: {:.0} %), and only promises about time were missed",
         100.0 * share,
-        100.0 * FOREIGN_MAX
+        100.0 * allowed
     )
 }
 

@@ -73,6 +73,7 @@ impl Call {
             completed: false,
             client_gone: false,
             at_ms: self.at_ms,
+            took_ms: 0,
         };
         Meter { target: Arc::clone(&self.target), record: Some(record), reservation: None }
     }

@@ -1,9 +1,12 @@
 //! What callers saw: answers, times, refusals.
 
+use std::collections::{BTreeMap, BTreeSet};
+
 use super::{Measured, Scope, at_quantile};
 use crate::{
     certify::{
         evidence::{Evidence, answered_after, is_complete},
+        scenario::Way,
         statistics::{share_at_least, share_margin},
     },
     load::{client::Ending, drive::Sample},
@@ -12,14 +15,30 @@ use crate::{
 /// Statuses by which a gateway refuses on purpose.
 const REFUSALS: [u16; 4] = [402, 429, 503, 504];
 
+/// The share of a second's requests that must be answered for its rate to count as served.
+const SERVED: f64 = 0.99;
+
 /// The samples that a bar looks at.
 pub(super) fn scoped<'a>(evidence: &'a Evidence, scope: &'a Scope) -> impl Iterator<Item = &'a Sample> {
+    let answered = scope.way.map(|way| answered_by(evidence, way));
     evidence.samples.iter().filter(move |sample| {
         let operation = evidence.call(sample).and_then(|call| call.operation.as_ref());
-        scope.phase.is_none_or(|phase| sample.phase == phase)
+        answered.as_ref().is_none_or(|tags| tags.contains(&sample.n))
+            && scope.phase.is_none_or(|phase| sample.phase == phase)
             && (scope.operation.is_none() || scope.operation.as_ref() == operation)
             && (!scope.faulted || evidence.is_faulted(sample.due))
     })
+}
+
+/// The requests whose last attempt went this way.
+fn answered_by(evidence: &Evidence, way: Way) -> BTreeSet<u64> {
+    let mut last: BTreeMap<u64, Way> = BTreeMap::new();
+    for record in &evidence.records {
+        if let Some(tag) = record.tag {
+            last.insert(tag, if record.target == "desk" { Way::Mcp } else { Way::Direct });
+        }
+    }
+    last.into_iter().filter(|(_, taken)| *taken == way).map(|(tag, _)| tag).collect()
 }
 
 /// A share of all samples in scope, in percent.
@@ -94,11 +113,19 @@ pub(super) fn first_content(evidence: &Evidence, scope: &Scope) -> Option<Measur
     at_quantile(complete.filter_map(|sample| Some(sample.first?.as_secs_f64() * 1_000.0)).collect(), 0.99)
 }
 
+fn is_refused(sample: &Sample) -> bool {
+    matches!(&sample.ending, Some(Ending::Refused(status, _)) if REFUSALS.contains(status))
+}
+
+pub(super) fn refused(evidence: &Evidence, scope: &Scope) -> Option<Measured> {
+    let all = scoped(evidence, scope).count() as u64;
+    let refused = scoped(evidence, scope).filter(|sample| is_refused(sample)).count();
+    (all > 0).then(|| Measured::counted(refused as f64, all))
+}
+
 /// Nothing to refuse is as good as refusing at once.
 pub(super) fn refusal(evidence: &Evidence, scope: &Scope) -> Option<Measured> {
-    let refused = scoped(evidence, scope).filter(
-        |sample| matches!(&sample.ending, Some(Ending::Refused(status, _)) if REFUSALS.contains(status)),
-    );
+    let refused = scoped(evidence, scope).filter(|sample| is_refused(sample));
     let times: Vec<f64> = refused.map(|sample| sample.latency.as_secs_f64() * 1_000.0).collect();
     at_quantile(times, 0.99).or(Some(Measured::counted(0.0, 0)))
 }
@@ -130,6 +157,22 @@ pub(super) fn goodput(evidence: &Evidence, scope: &Scope) -> Option<Measured> {
     let best = seconds.iter().copied().max().filter(|best| *best > 0)? as f64;
     let here = throughput(evidence, scope)?;
     Some(Measured { value: 100.0 * here.value / best, ..here })
+}
+
+/// The highest rate that was served before the first second in which less than [`SERVED`] of what was due was
+/// answered. Where there is no such second the knee was not reached, and there is no number.
+pub(super) fn knee(evidence: &Evidence, scope: &Scope) -> Option<Measured> {
+    let mut seconds: BTreeMap<u64, (u64, u64)> = BTreeMap::new();
+    for sample in scoped(evidence, scope) {
+        let (due, complete) = seconds.entry(sample.due.as_secs()).or_default();
+        *due += 1;
+        *complete += u64::from(is_complete(sample));
+    }
+    let is_served = |(due, complete): &(u64, u64)| *complete as f64 >= SERVED * *due as f64;
+    seconds.values().find(|second| !is_served(second))?;
+    let before = || seconds.values().take_while(|second| is_served(second));
+    let knee = before().map(|(due, _)| *due).max().unwrap_or_default();
+    Some(Measured::counted(knee as f64, before().map(|(due, _)| due).sum()))
 }
 
 pub(super) fn in_flight(evidence: &Evidence, scope: &Scope) -> Option<Measured> {

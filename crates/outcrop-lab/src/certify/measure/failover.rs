@@ -82,6 +82,36 @@ pub(super) fn recoveries(evidence: &Evidence) -> Vec<f64> {
         .collect()
 }
 
+/// From each fault's end until its upstream has at least half of the share of requests again that it had before the
+/// first fault. What is broken again before that shows nothing; what never comes back counts to the last arrival.
+pub(super) fn ramp(evidence: &Evidence) -> Option<Measured> {
+    let first = evidence.faults.iter().map(|fault| fault.at_s).reduce(f64::min)?;
+    let last = evidence.records.last().map(|record| evidence.arrival_s(record))?;
+    let ramped = |fault: &Happened| {
+        let (usual, healed) = (share_of(evidence, &fault.target, 0.0, first)?, fault.until_s?);
+        let again =
+            evidence.faults.iter().filter(|other| other.target == fault.target && other.at_s >= healed);
+        let end = again.map(|other| other.at_s).reduce(f64::min);
+        let mut from = healed;
+        while from < end.unwrap_or(last) {
+            if share_of(evidence, &fault.target, from, from + STRETCH_S).is_some_and(|now| now >= usual / 2.0)
+            {
+                return Some(from - healed);
+            }
+            from += STRETCH_S;
+        }
+        end.is_none().then_some(last - healed)
+    };
+    at_quantile(evidence.faults.iter().filter_map(ramped).collect(), 1.0)
+}
+
+/// The share of the requests that arrived anywhere in a stretch of time that this upstream got.
+fn share_of(evidence: &Evidence, target: &str, from_s: f64, until_s: f64) -> Option<f64> {
+    let arrived = || evidence.records.iter().filter(|r| (from_s..until_s).contains(&evidence.arrival_s(r)));
+    let (all, here) = (arrived().count(), arrived().filter(|record| record.target == target).count());
+    (all > 0).then(|| here as f64 / all as f64)
+}
+
 pub(super) fn detection(evidence: &Evidence) -> Option<Measured> {
     at_quantile(evidence.faults.iter().filter_map(|fault| detected_after(evidence, fault)).collect(), 1.0)
 }

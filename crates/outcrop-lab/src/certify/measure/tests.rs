@@ -6,7 +6,7 @@ use crate::{
     certify::{
         evidence::{Claims, Evidence, Happened},
         outcome::{Bar, Verdict},
-        scenario::{Asked, Profile, Scope, parse},
+        scenario::{Asked, Profile, Scope, Way, parse},
     },
     load::{
         client::{Ending, Route},
@@ -68,6 +68,7 @@ fn evidence(samples: Vec<Sample>, records: Vec<Record>, faults: Vec<Happened>) -
         samples,
         direct: Vec::new(),
         records,
+        own: Vec::new(),
         origin_ms: 1_000_000,
         usage: Vec::new(),
         faults,
@@ -224,4 +225,80 @@ fn the_oracle_knows_the_faster_region_and_the_fault() {
     assert_eq!((verdict.measured, verdict.samples), (50.0, 4));
     // 60 ms too long in one of the three whose choice was seen.
     assert!((value(&found, Measure::RegretTime, 0.0) - 20.0).abs() < 1e-9);
+}
+
+#[test]
+fn added_time_is_the_callers_less_the_upstreams_and_a_switch_what_comes_on_top() {
+    let took = |tag, target: &str, took_ms| Record { took_ms, ..record(tag, target, 1.0, 0.0) };
+    let detour =
+        Sample { route: Route { attempts: 2, ..Route::default() }, ..sample(3, 3.0, Ending::Complete) };
+    let samples = vec![sample(1, 1.0, Ending::Complete), sample(2, 2.0, Ending::Complete), detour];
+    let records = vec![took(1, "fra", 48), took(2, "desk", 46), took(3, "fra", 20), took(3, "desk", 21)];
+    let seen = evidence(samples, records, Vec::new());
+    // Of 50 ms the upstreams took 48 and 46; of the detour 41, and 9 less the usual 2 are left.
+    assert_near(value(&seen, Measure::AddedTimeP50, 0.0), 2.0);
+    assert_near(value(&seen, Measure::AddedTimeP99, 0.0), 4.0);
+    assert_near(value(&seen, Measure::SwitchP50, 0.0), 7.0);
+    for (way, expected, samples) in [(Way::Direct, 2.0, 1), (Way::Mcp, 4.0, 1)] {
+        let scope = Scope { way: Some(way), ..Scope::default() };
+        let (promise, measure, bar) = ("p".to_owned(), Measure::AddedTimeP50, Bar::AtMost(0.0));
+        let verdict = verdict(&seen, &Asked { promise, measure, bar, parameter: 0.0, scope });
+        assert_near(verdict.measured, expected);
+        assert_eq!(verdict.samples, samples, "{way:?}");
+    }
+}
+
+#[test]
+fn the_gateways_own_requests_and_its_decisions_are_told_apart() {
+    let mut seen = evidence(vec![sample(1, 1.0, Ending::Complete)], Vec::new(), Vec::new());
+    assert_near(value(&seen, Measure::OwnRequests, 0.0), 0.0);
+    assert!(!measured(&seen, Measure::DecisionP99, 0.0).passed, "no word, no number");
+    seen.own.push(Record { tag: None, ..record(0, "fra", 1.0, 0.0) });
+    assert_near(value(&seen, Measure::OwnRequests, 0.0), 100.0);
+    let impact = serde_json::json!({"stages": {"plan": {"count": 7, "p50_us": 20.0, "p99_us": 90.0}}});
+    seen.claims = Some(Claims { impact, ..Claims::default() });
+    let decision = measured(&seen, Measure::DecisionP99, 0.0);
+    assert_near(decision.measured, 90.0);
+    assert_eq!(decision.samples, 7);
+}
+
+#[test]
+fn the_knee_is_the_best_rate_before_answers_are_missing_and_none_where_nothing_is_missing() {
+    let refused = || Ending::Refused(503, "overloaded".to_owned());
+    let second = |second: u32, rate: u32, refusals: u32| {
+        (0..rate).map(move |n| {
+            let ending = if n < refusals { refused() } else { Ending::Complete };
+            sample(u64::from(second * 1_000 + n), f64::from(second) + f64::from(n) / f64::from(rate), ending)
+        })
+    };
+    let climb: Vec<Sample> = second(0, 10, 0).chain(second(1, 20, 0)).collect();
+    let seen = evidence(climb.clone(), Vec::new(), Vec::new());
+    assert!(!measured(&seen, Measure::Knee, 0.0).passed, "not reached");
+    let beyond = climb.into_iter().chain(second(2, 40, 15)).chain(second(3, 80, 0)).collect();
+    let seen = evidence(beyond, Vec::new(), Vec::new());
+    assert_near(value(&seen, Measure::Knee, 0.0), 20.0);
+    assert_near(value(&seen, Measure::Refused, 0.0), 15.0);
+}
+
+#[test]
+fn a_ramp_ends_with_half_of_the_former_share() {
+    let mut records = Vec::new();
+    for tenth in 0..100_u32 {
+        let at = f64::from(tenth) / 10.0;
+        let fra = match at {
+            at if at < 2.0 => tenth % 2 == 0,
+            at if at < 6.0 => false,
+            _ => tenth % 3 == 0,
+        };
+        records.push(record(u64::from(tenth), if fra { "fra" } else { "dub" }, at, 0.0));
+    }
+    let healed = evidence(Vec::new(), records.clone(), vec![down("fra", 2.0, 4.0)]);
+    assert_near(value(&healed, Measure::RampMax, 0.0), 2.0);
+    records.retain(|record| record.target == "dub" || record.at_ms < 1_002_000);
+    let never = evidence(Vec::new(), records, vec![down("fra", 2.0, 4.0)]);
+    assert!(value(&never, Measure::RampMax, 0.0) > 5.0);
+}
+
+fn assert_near(found: f64, expected: f64) {
+    assert!((found - expected).abs() < 0.01, "{found} is not {expected}");
 }

@@ -4,9 +4,9 @@ use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
 use serde::Deserialize;
 
-use super::{Act, Asked, Fault, Key, Order, Paired, Phase, Profile, Scenario, Scope};
+use super::{Act, Asked, Fault, Key, Order, Paired, Phase, Profile, Scenario, Scope, Way};
 use crate::{
-    certify::{measure::Measure, outcome::Bar},
+    certify::{control::FOREIGN_MAX, measure::Measure, outcome::Bar},
     load::{
         call::{Api, Call, Mix},
         schedule::{Arrivals, Shape},
@@ -68,6 +68,8 @@ struct RawScenario {
     key: Vec<Key>,
     #[serde(default)]
     paired: Option<RawPaired>,
+    #[serde(default)]
+    open_at_once: Option<u32>,
     #[serde(default)]
     bar: Vec<RawBar>,
 }
@@ -158,6 +160,10 @@ struct RawBar {
     operation: Option<String>,
     #[serde(default)]
     faulted: bool,
+    way: Option<Way>,
+    /// Profiles that are long enough to show it.
+    #[serde(default = "all_profiles")]
+    profiles: Vec<Profile>,
 }
 
 impl Default for RawScale {
@@ -197,8 +203,8 @@ impl RawScenario {
             return Err(format!("the fault `{}` begins after the last phase has ended", late.label));
         }
         let orders = orders(&self.order, scale, length)?;
-        let bars: Vec<Asked> =
-            self.bar.into_iter().map(|bar| bar.check(&phases, &mix)).collect::<Result<_, _>>()?;
+        let bars = self.bar.into_iter().filter(|bar| bar.profiles.contains(&profile));
+        let bars: Vec<Asked> = bars.map(|bar| bar.check(&phases, &mix)).collect::<Result<_, _>>()?;
         if let Some(asked) = bars.iter().find(|asked| asked.measure.needs_pairs() && paired.is_none()) {
             return Err(format!("bar `{}`: its measure needs [paired] rounds", asked.promise));
         }
@@ -209,6 +215,7 @@ impl RawScenario {
             profiles: self.profiles,
             seed: self.seed,
             lag_max: seconds("lag_max_ms", self.lag_max_ms.unwrap_or(50.0) / 1_000.0)?,
+            foreign_max: FOREIGN_MAX,
             patience: seconds("patience_s", self.patience_s.unwrap_or(60.0))?,
             gateway: self.gateway,
             warm_up: self.warm_up,
@@ -219,6 +226,7 @@ impl RawScenario {
             orders,
             keys: self.key,
             paired,
+            open_at_once: self.open_at_once,
             bars,
             text: text.to_owned(),
         })
@@ -336,7 +344,7 @@ impl RawBar {
             return Err(named(format!("no [[mix]] asks for the operation `{operation}`")));
         }
         let parameter = self.parameter().map_err(named)?;
-        let scope = Scope { phase, operation: self.operation, faulted: self.faulted };
+        let scope = Scope { phase, operation: self.operation, faulted: self.faulted, way: self.way };
         Ok(Asked { promise: self.promise, measure: self.measure, bar, parameter, scope })
     }
 }
