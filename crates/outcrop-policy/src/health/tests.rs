@@ -138,7 +138,9 @@ fn one_that_refuses_our_credentials_rests_and_one_request_finds_out() {
         2_000,
         "so the choice passes it over"
     );
-    assert!(health.begin(NAME, errand(Terms::Lone), now).is_ok(), "there is no other");
+    for terms in [Terms::Lone, Terms::Further] {
+        assert!(health.begin(NAME, errand(terms), now).is_ok(), "there is no other");
+    }
     assert_eq!(health.report(NAME, now).breaker, BreakerState::Serving, "nobody is blamed");
     let later = now + two;
     let mut probe = health.begin(NAME, errand(Terms::First), later).unwrap();

@@ -165,7 +165,8 @@ impl Inner {
 
     /// Whether an attempt may begin; nothing is taken.
     pub(super) fn would_admit(&self, terms: Terms, now: Instant) -> Result<(), Denied> {
-        let rest = if terms == Terms::Lone { self.hint_left(now) } else { self.rest(now) };
+        // Where there is no other, or all others have failed, it may as well be asked.
+        let rest = if terms == Terms::First { self.rest(now) } else { self.hint_left(now) };
         if !rest.is_zero() && terms != Terms::Panic {
             return Err(Denied::Resting { wait: rest });
         }

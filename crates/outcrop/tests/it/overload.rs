@@ -135,7 +135,7 @@ async fn pour(
         fate.served += usize::from(!shed);
     }
     let (waited, at_once): (Vec<_>, Vec<_>) = told.into_iter().partition(|after| *after >= WAIT_MAX);
-    let waited = waited.into_iter().map(|after| after - WAIT_MAX).collect();
+    let waited = waited.into_iter().map(|after| after.saturating_sub(WAIT_MAX)).collect();
     eprintln!("turned away at once: {}; after the wait: {}", spread(at_once), spread(waited));
     fates
 }
