@@ -127,6 +127,11 @@ pub enum Reason {
 }
 
 impl Reason {
+    /// Whether the gateway's own credentials are what is wrong.
+    pub fn is_about_credentials(self) -> bool {
+        matches!(self, Self::NoCredentials | Self::CredentialsRefused)
+    }
+
     /// The bounded metric label.
     pub fn label(self) -> &'static str {
         match self {

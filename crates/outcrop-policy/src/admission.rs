@@ -37,6 +37,11 @@ pub const PRIORITIES: [Priority; 5] =
 
 /// What part of the time to its deadline a request may wait.
 const WAIT_PART: u32 = 10;
+/// How much longer than the others those may wait that are served first. What they need is kept for them, so
+/// their turn comes; only chance puts it off, and a refusal would cost them more than that.
+const URGENT_WAIT: u32 = 10;
+/// What is foretold may be wrong by so much before it turns away one that is urgent.
+const URGENT_DOUBT: f64 = 1.5;
 
 /// How much may wait, and for how long.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -47,8 +52,16 @@ pub struct Settings {
     pub queue_max: usize,
     /// Most memory of those that wait, in bytes.
     pub queue_bytes_max: usize,
-    /// Longest wait; a tenth of the time to the deadline where that is shorter.
+    /// Longest wait, of `critical` and `emergency` ten times that; a tenth of the time to the deadline
+    /// where that is shorter.
     pub wait_max: Duration,
+}
+
+impl Settings {
+    /// How long one of that priority waits at the longest, if its deadline is far.
+    pub fn wait_max_of(&self, priority: Priority) -> Duration {
+        self.wait_max.saturating_mul(if priority >= Priority::Critical { URGENT_WAIT } else { 1 })
+    }
 }
 
 impl Default for Settings {
@@ -163,7 +176,7 @@ pub struct Admissions<W> {
 impl<W> Admissions<W> {
     /// All slots are free.
     pub fn new(settings: Settings, limit: usize, now: Instant) -> Self {
-        let (queue, pace, demand) = (Queue::default(), Pace::new(now), Demand::new(now));
+        let (queue, pace, demand) = (Queue::default(), Pace::new(now), Demand::new(now, settings.wait_max));
         let kept = CLASSES.map(|class| settings.shares.reserve(class, limit));
         Self { settings, limit, rung: Rung::Normal, used: [0; 4], queue, pace, demand, kept }
     }
@@ -188,11 +201,11 @@ impl<W> Admissions<W> {
             return (Verdict::Admitted, notices);
         }
         self.pace.contended(now);
-        let may_wait =
-            (arrival.deadline.saturating_duration_since(now) / WAIT_PART).min(self.settings.wait_max);
+        let left = arrival.deadline.saturating_duration_since(now);
+        let may_wait = (left / WAIT_PART).min(self.settings.wait_max_of(priority));
         let ahead = self.queue.ahead_of(priority, &arrival.tenant);
-        let expected = self.pace.expected_wait(now, priority, ahead);
-        if may_wait.is_zero() || expected.is_some_and(|wait| wait > may_wait) {
+        let bearable = if priority >= Priority::Critical { may_wait.mul_f64(URGENT_DOUBT) } else { may_wait };
+        if may_wait.is_zero() || self.pace.is_hopeless(now, (priority, ahead), bearable) {
             return (Verdict::Shed(Shed::Hopeless), notices);
         }
         if !self.make_place(&arrival, &mut notices) {

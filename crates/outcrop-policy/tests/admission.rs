@@ -192,7 +192,7 @@ fn arrive(slots: &mut Admissions<u64>, reference: &mut Reference, dice: &mut Sma
         Verdict::Admitted => reference.holders.push(holder),
         Verdict::Shed(why) => assert_eq!(why == Shed::Memory, !served),
         Verdict::Queued(place, until) => {
-            assert!(until <= reference.now + reference.settings.wait_max);
+            assert!(until <= reference.now + reference.settings.wait_max_of(priority));
             assert!(until <= reference.now + (deadline - reference.now) / 10);
             reference.waiters.insert(number, Waiter { holder, place, deadline, until, bytes });
         }

@@ -162,11 +162,13 @@ impl Simulation {
     }
 }
 
-/// With 100 slots and more. With fewer, chance alone turns more away than these bars allow, whoever decides:
-/// 90 % of the capacity is asked for by the two highest alone, and nobody may wait longer than 100 ms.
+/// 90 % of the capacity is asked for by the two highest alone: with few slots that are held for seconds the sums are so small
+/// that chance turns some of the critical away, whoever decides.
 #[test]
 fn at_three_times_capacity_the_urgent_are_served_and_nothing_is_wasted() {
-    for (limit, mean_ms) in [(200, 200), (1_000, 200), (1_000, 500)] {
+    for (limit, mean_ms, critical) in
+        [(50, 1_000, 0.96), (100, 2_000, 0.96), (200, 200, 0.999), (1_000, 500, 0.999), (1_000, 5_000, 0.999)]
+    {
         for service in [Service::Fixed, Service::Exponential, Service::Long] {
             let mean = Duration::from_millis(mean_ms);
             let mut simulation = Simulation::new(limit, service, mean);
@@ -178,7 +180,7 @@ fn at_three_times_capacity_the_urgent_are_served_and_nothing_is_wasted() {
             let figures =
                 format!("{limit} slots of {mean_ms} ms, {service:?}: {parts:.4?}, goodput {goodput:.3}");
             println!("{figures}");
-            assert!(parts[0] >= 0.999 && parts[1] >= 0.99 && goodput >= 0.9, "{figures}");
+            assert!(parts[0] >= 0.999 && parts[1] >= critical && goodput >= 0.9, "{figures}");
             assert_eq!((simulation.slots.in_use(), simulation.slots.waiting()), (0, 0), "{figures}");
         }
     }

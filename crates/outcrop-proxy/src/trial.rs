@@ -93,7 +93,9 @@ pub(crate) fn exclusion(denied: Denied) -> Exclusion {
 pub(crate) fn refusal(denied: Denied) -> Failure {
     let (text, wait) = match denied {
         Denied::Tripped { wait } => ("failed its last attempts; it is asked again shortly.", Some(wait)),
-        Denied::Resting { wait } => ("has asked to be left alone for a while; try again then.", Some(wait)),
+        Denied::Resting { wait } => {
+            ("is left alone for a while, as it asked or because it refuses our credentials.", Some(wait))
+        }
         Denied::Held => ("is held back by whoever runs this gateway.", None),
         Denied::NoRetry => ("is in trouble and gets no further retries for now.", None),
     };

@@ -12,7 +12,7 @@ use axum::Router;
 use outcrop_admin::{Door, View, router, serve_until};
 use tokio_util::sync::CancellationToken;
 
-pub(crate) use self::socket::{Name, Socket, SocketError};
+pub(crate) use self::socket::{Kept, Name, Socket, SocketError};
 
 /// The sockets of the admin listener.
 pub(crate) struct Sockets {

@@ -221,8 +221,8 @@ impl Running {
         };
         let background = TaskTracker::new();
         let Kept { store, register, keeper, logs } = store::open(checked, &background, lock).await?;
-        let successor = Successor::new((&data, &admin), store.clone(), logs, background.clone())?;
-        let successor = Arc::new(successor);
+        let listeners = (&data, &admin, operator.as_ref().map(Socket::name));
+        let successor = Arc::new(Successor::new(listeners, store.clone(), logs, background.clone())?);
         let authority =
             Authority::establish(checked, register).map_err(|error| StartError::Keys(error.to_string()))?;
         let (gateway, registry) = gateway(checked, &authority, keeper, background.clone())?;

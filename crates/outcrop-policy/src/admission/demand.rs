@@ -4,7 +4,9 @@
 //! A class that needs more than its share takes the slots of those below it as they come free. If those below
 //! could take them first, a class above would find them taken for as long as a request lasts. By Little's law
 //! a class needs as many slots as requests come while one is held, whether they are let in or not; the square
-//! root of that on top covers chance (square-root staffing; Halfin and Whitt, 1981).
+//! root of that on top covers chance (square-root staffing; Halfin and Whitt, 1981), less the slots that come
+//! free while one may wait: those go to the most urgent who wait, so nothing need stand empty for them, and
+//! what would stand empty for the highest class is wanted by the next.
 
 use std::time::{Duration, Instant};
 
@@ -15,6 +17,8 @@ use super::shares::Class;
 const MEMORY: std::ops::RangeInclusive<f64> = 0.5..=10.0;
 /// What part of the average the last held slot is.
 const NEWEST: f64 = 1.0 / 128.0;
+/// For how long a slot that came free is remembered, in seconds.
+const FREED_MEMORY: f64 = 1.0;
 
 #[derive(Debug, Clone, Copy, Default)]
 struct Need {
@@ -35,11 +39,16 @@ impl Need {
 pub(super) struct Demand {
     now: Instant,
     needs: [Need; 4],
+    // Slots that come free per second, whoever held them.
+    freed: f64,
+    // Seconds for which anybody may wait.
+    patience: f64,
 }
 
 impl Demand {
-    pub(super) fn new(now: Instant) -> Self {
-        Self { now, needs: [Need::default(); 4] }
+    /// `patience` is for how long anybody may wait.
+    pub(super) fn new(now: Instant, patience: Duration) -> Self {
+        Self { now, needs: [Need::default(); 4], freed: 0.0, patience: patience.as_secs_f64() }
     }
 
     /// Time passes.
@@ -48,6 +57,7 @@ impl Demand {
         if !passed.is_zero() {
             let passed = passed.as_secs_f64();
             self.needs.iter_mut().for_each(|need| need.rate *= (-passed / need.memory()).exp());
+            self.freed *= (-passed / FREED_MEMORY).exp();
             self.now = now;
         }
     }
@@ -60,6 +70,7 @@ impl Demand {
 
     /// A slot was held for so long.
     pub(super) fn released(&mut self, class: Class, held: Duration) {
+        self.freed += 1.0 / FREED_MEMORY;
         let (need, held) = (self.of(class), held.as_secs_f64());
         need.held = Some(need.held.map_or(held, |average| average + (held - average) * NEWEST));
     }
@@ -67,9 +78,11 @@ impl Demand {
     /// Slots that each class needs.
     #[allow(clippy::cast_sign_loss, reason = "neither rates nor times are below zero")]
     pub(super) fn slots(&self) -> [usize; 4] {
+        let soon = self.freed * self.patience;
         self.needs.map(|need| {
             let load = need.rate * need.held.unwrap_or(0.0);
-            (load + load.sqrt()).round() as usize
+            let chance = (load.sqrt() - soon).max(0.0);
+            (load + chance).round() as usize
         })
     }
 

@@ -11,6 +11,8 @@ use outcrop_core::Priority;
 const BUCKETS: u64 = 10;
 /// Length of one.
 const BUCKET: Duration = Duration::from_millis(100);
+/// All of them.
+const WINDOW: Duration = Duration::from_secs(1);
 /// Releases below which nothing is foretold.
 const RELEASES_MIN: u64 = 8;
 /// After so long without contention the window begins anew: what came free while there was room for all
@@ -62,9 +64,27 @@ impl Pace {
         }
     }
 
-    /// How long one of that priority would wait with `ahead` before it; `None` if that is not known.
-    pub(super) fn expected_wait(&self, now: Instant, priority: Priority, ahead: usize) -> Option<Duration> {
-        let (since, _) = self.contention?;
+    /// Whether one of that priority with `ahead` before it would wait longer than it may. Not foretold
+    /// before as long was watched: slots come free in bursts.
+    pub(super) fn is_hopeless(
+        &self,
+        now: Instant,
+        (priority, ahead): (Priority, usize),
+        may_wait: Duration,
+    ) -> bool {
+        let Some((since, _)) = self.contention else { return false };
+        let span = now.saturating_duration_since(since).min(WINDOW);
+        span >= may_wait.min(WINDOW)
+            && self.expected_wait(now, (priority, ahead), span).is_some_and(|wait| wait > may_wait)
+    }
+
+    /// How long it would wait at the pace of the last `span`; `None` if that is not known.
+    fn expected_wait(
+        &self,
+        now: Instant,
+        (priority, ahead): (Priority, usize),
+        span: Duration,
+    ) -> Option<Duration> {
         let newest = self.number(now);
         let recent = || self.buckets.iter().filter(|b| newest.saturating_sub(b.number) < BUCKETS);
         let released: u64 = recent().map(|b| b.released).sum();
@@ -74,7 +94,6 @@ impl Pace {
         // Those above are served first, as they were before.
         let above = |b: &Bucket| b.admitted.iter().skip(priority as usize + 1).sum::<u64>();
         let left = released.saturating_sub(recent().map(above).sum());
-        let span = now.saturating_duration_since(since).min(BUCKET * BUCKETS as u32);
         let turns = u32::try_from(ahead.saturating_add(1)).unwrap_or(u32::MAX);
         let left = u32::try_from(left).unwrap_or(u32::MAX);
         Some(span.saturating_mul(turns).checked_div(left).unwrap_or(Duration::MAX))

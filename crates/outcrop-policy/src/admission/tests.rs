@@ -141,18 +141,40 @@ fn the_queue_is_bounded_in_bytes() {
 fn nobody_waits_longer_than_a_tenth_of_their_time() {
     let mut bench = Bench::limit(1);
     bench.admitted(Priority::Emergency);
-    for (deadline, wait) in [(LONG, 100 * MS), (400 * MS, 40 * MS), (5 * MS, MS / 2)] {
-        let verdict = bench.arrive(Priority::Medium, "b", deadline).0;
+    for (priority, deadline, wait) in [
+        (Priority::Medium, LONG, 100 * MS),
+        (Priority::High, 400 * MS, 40 * MS),
+        (Priority::Medium, 5 * MS, MS / 2),
+        (Priority::Critical, LONG, 1_000 * MS),
+        (Priority::Emergency, 5_000 * MS, 500 * MS),
+    ] {
+        let verdict = bench.arrive(priority, "b", deadline).0;
         match verdict {
             Verdict::Queued(_, until) => assert_eq!(until, bench.now + wait),
             other => panic!("{other:?}"),
         }
     }
     assert_eq!(bench.arrive(Priority::Medium, "b", Duration::ZERO).0, Verdict::Shed(Shed::Hopeless));
-    bench.now += 101 * MS;
+    bench.now += 1_001 * MS;
     let notices = bench.slots.release(bench.now, Priority::Emergency, "a", MS);
     let late: Vec<_> = notices.iter().filter(|n| n.verdict == Err(Shed::WaitedOut)).collect();
-    assert_eq!((late.len(), notices.len(), bench.slots.in_use()), (4, 4, 0));
+    assert_eq!((late.len(), notices.len(), bench.slots.in_use()), (6, 6, 0));
+}
+
+#[test]
+fn slots_that_come_free_soon_are_not_kept_empty() {
+    // 72 a second of 500 ms need 36 slots, and six more for chance where nobody may wait.
+    for (wait_max, kept) in [(Duration::ZERO, 42), (100 * MS, 36)] {
+        let shares = Shares::new([1, 1, 97, 1]).unwrap();
+        let mut bench = Bench::new(200, Settings { shares, wait_max, ..no_queue() });
+        for _ in 0..720 {
+            bench.now += Duration::from_secs(1) / 72;
+            bench.arrive(Priority::Critical, "a", LONG);
+            bench.slots.release(bench.now, Priority::Critical, "a", 500 * MS);
+        }
+        let [_, _, critical, _] = bench.slots.view().kept;
+        assert!(critical.abs_diff(kept) <= 1, "{critical} where one may wait {wait_max:?}");
+    }
 }
 
 #[test]

@@ -49,6 +49,8 @@ pub(super) struct Inner {
     pub(super) last_begun: Option<Instant>,
     /// Until then the upstream has asked to be left alone.
     pub(super) rests_until: Option<Instant>,
+    /// It refused the gateway's credentials, and is left alone until then where another can serve.
+    pub(super) refused_until: Option<Instant>,
     pub(super) answers: u64,
     pub(super) failures: u64,
     pub(super) answered_at: Option<Instant>,
@@ -207,6 +209,7 @@ impl Default for Inner {
             in_flight: 0,
             last_begun: None,
             rests_until: None,
+            refused_until: None,
             answers: 0,
             failures: 0,
             answered_at: None,
@@ -222,8 +225,14 @@ impl Inner {
         }
     }
 
-    /// How long it still wants to be left alone.
+    /// How long it is still left alone.
     pub(super) fn rest(&self, now: Instant) -> Duration {
+        let refused = self.refused_until.map(|until| until.saturating_duration_since(now));
+        self.hint_left(now).max(refused.unwrap_or_default())
+    }
+
+    /// How long it still wants to be left alone.
+    pub(super) fn hint_left(&self, now: Instant) -> Duration {
         let held = self.breaker.forced() == Some(Forced::Serving);
         let until = self.rests_until.filter(|_| !held);
         until.map_or(Duration::ZERO, |until| until.saturating_duration_since(now))

@@ -127,6 +127,31 @@ fn a_hint_is_obeyed_up_to_half_a_minute_and_an_answer_ends_it() {
 }
 
 #[test]
+fn one_that_refuses_our_credentials_rests_and_one_request_finds_out() {
+    let (health, now) = (Health::default(), Instant::now());
+    let refused = failure(Class::Credential, Reason::CredentialsRefused);
+    attempt(&health, Some(&refused), now).unwrap();
+    let two = Duration::from_secs(2);
+    assert_eq!(health.begin(NAME, errand(Terms::First), now).unwrap_err(), Denied::Resting { wait: two });
+    assert_eq!(
+        health.standing(NAME, Shape::Stream, None, now).rests_ms,
+        2_000,
+        "so the choice passes it over"
+    );
+    for terms in [Terms::Lone, Terms::Further] {
+        assert!(health.begin(NAME, errand(terms), now).is_ok(), "there is no other");
+    }
+    assert_eq!(health.report(NAME, now).breaker, BreakerState::Serving, "nobody is blamed");
+    let later = now + two;
+    let mut probe = health.begin(NAME, errand(Terms::First), later).unwrap();
+    assert!(health.begin(NAME, errand(Terms::First), later).is_err(), "one finds out");
+    let _ = probe.answered(later, 0.0);
+    for _ in 0..3 {
+        assert!(health.begin(NAME, errand(Terms::First), later).is_ok(), "it is back");
+    }
+}
+
+#[test]
 fn patience_is_twice_what_nearly_all_take() {
     let (health, mut now) = (Health::default(), Instant::now());
     let patience = |now| health.begin(NAME, errand(Terms::First), now).unwrap().patience();

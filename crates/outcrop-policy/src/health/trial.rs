@@ -22,6 +22,9 @@ const PATIENCE_MIN: Duration = Duration::from_millis(400);
 /// A probe is waited for at least so long: what has healed may be slower than it was.
 const PROBE_PATIENCE: Duration = Duration::from_millis(900);
 
+/// A target that refused the gateway's credentials is asked again, once, after this: as often as others are fetched.
+const REFUSED_REST: Duration = Duration::from_secs(2);
+
 /// Why an attempt may not begin.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Denied {
@@ -113,7 +116,7 @@ impl Trial {
         inner.latency_mut(self.errand.shape).answered(took, now);
         inner.retries.count(now);
         inner.answers = inner.answers.saturating_add(1);
-        inner.rests_until = None;
+        (inner.rests_until, inner.refused_until) = (None, None);
         inner.weigh_load(now, Outcome::Ok);
         inner.answered_at = Some(now);
         match self.late_at.take() {
@@ -124,6 +127,9 @@ impl Trial {
 
     /// It failed; before its first content, or after it. What is not the target's fault says nothing.
     pub fn failed(&mut self, failure: &Failure, now: Instant, jitter: f64) -> Option<Transition> {
+        if failure.reason.is_about_credentials() {
+            self.target.inner.lock().refused_until = Some(now + REFUSED_REST);
+        }
         let verdict = verdict_of(failure)?;
         if self.late_at.is_some() {
             return None;
@@ -178,12 +184,15 @@ impl Inner {
         if needs_retry(terms, self.breaker.gate(now)) && !self.retries.take(now) {
             return Err(Denied::NoRetry);
         }
+        // The one that finds out; until it has, or the time is over again, nobody else.
+        self.refused_until = self.refused_until.map(|_| now + REFUSED_REST);
         Ok(self.breaker.take_probe(now))
     }
 
     /// Whether an attempt may begin; nothing is taken.
     pub(super) fn would_admit(&self, terms: Terms, now: Instant) -> Result<(), Denied> {
-        let rest = self.rest(now);
+        // Where there is no other, or all others have failed, it may as well be asked.
+        let rest = if terms == Terms::First { self.rest(now) } else { self.hint_left(now) };
         if !rest.is_zero() && terms != Terms::Panic {
             return Err(Denied::Resting { wait: rest });
         }

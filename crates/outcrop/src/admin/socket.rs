@@ -94,12 +94,47 @@ impl Socket {
 }
 
 impl Name {
+    /// Keeps the socket by a second name while another process may take the first.
+    pub(crate) fn keep(&self) -> io::Result<Kept> {
+        let path = self.path.lock().clone();
+        let mut aside = path.clone().into_os_string();
+        aside.push(".kept");
+        let aside = PathBuf::from(aside);
+        match fs::remove_file(&aside) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
+            _ => fs::hard_link(&path, &aside)?,
+        }
+        Ok(Kept { path, aside })
+    }
+
     /// Takes the place of the socket of that name, whose process is about to end.
     pub(crate) fn replace(&self, path: &Path) -> io::Result<()> {
         let mut own = self.path.lock();
         fs::rename(&*own, path)?;
         path.clone_into(&mut own);
         Ok(())
+    }
+}
+
+/// A second name of a socket; it goes with its value.
+#[derive(Debug)]
+pub(crate) struct Kept {
+    path: PathBuf,
+    aside: PathBuf,
+}
+
+impl Kept {
+    /// Gives the socket its first name again, whoever has that: a process that ended before it served.
+    pub(crate) fn restore(self) -> io::Result<()> {
+        // Of two names of one file nothing happens here, and the second goes with the value.
+        fs::rename(&self.aside, &self.path)
+    }
+}
+
+impl Drop for Kept {
+    fn drop(&mut self) {
+        // Gone where it was restored.
+        let _ = fs::remove_file(&self.aside);
     }
 }
 
@@ -164,6 +199,29 @@ mod tests {
         drop(former);
         assert!(UnixStream::connect(&path).is_ok() && next.accept().is_ok() && !beside.exists());
         drop(next);
+        assert!(!path.exists());
+    }
+
+    #[test]
+    fn a_socket_whose_successor_ended_has_its_name_again() {
+        let folder = tempfile::tempdir().unwrap();
+        let (path, beside) = (folder.path().join("outcrop.sock"), folder.path().join("outcrop.sock.1"));
+        let former = Socket::bind(&path).unwrap();
+        for taken in [true, false] {
+            let kept = former.name().keep().unwrap();
+            if taken {
+                let next = Socket::bind(&beside).unwrap();
+                next.name().replace(&path).unwrap();
+                // Killed, so its file stays.
+                std::mem::forget(next.name());
+                drop(next);
+            }
+            kept.restore().unwrap();
+            assert!(UnixStream::connect(&path).is_ok() && former.accept().is_ok(), "taken: {taken}");
+        }
+        drop(former.name().keep().unwrap());
+        assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 1, "nothing else is left");
+        drop(former);
         assert!(!path.exists());
     }
 

@@ -22,6 +22,7 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use super::{HERE, PASSED_MAX, SERVING};
+use crate::admin::{Kept, Name};
 
 /// Longest wait for the process that starts. It may wait a drain long for the one before this one.
 const READY_MAX: Duration = Duration::from_mins(5);
@@ -44,18 +45,21 @@ pub(crate) struct Successor {
 struct Sockets {
     data: TcpListener,
     admin: TcpListener,
+    // Of the operator's socket, which the other process takes before it says that it serves.
+    operator: Option<Arc<Name>>,
     // Held while a process is being let in: one at a time.
     turn: Arc<tokio::sync::Mutex<()>>,
 }
 
 impl Successor {
     pub(crate) fn new(
-        (data, admin): (&TcpListener, &TcpListener),
+        (data, admin, operator): (&TcpListener, &TcpListener, Option<Arc<Name>>),
         store: Store,
         logs: Option<Logs>,
         background: TaskTracker,
     ) -> io::Result<Self> {
-        let sockets = Sockets { data: data.try_clone()?, admin: admin.try_clone()?, turn: Arc::default() };
+        let (data, admin) = (data.try_clone()?, admin.try_clone()?);
+        let sockets = Sockets { data, admin, operator, turn: Arc::default() };
         let sockets = Arc::new(Mutex::new(Some(Arc::new(sockets))));
         Ok(Self { sockets, store, logs, background, handed: CancellationToken::new() })
     }
@@ -74,6 +78,10 @@ impl Successor {
         let Ok(turn) = tokio::time::timeout(TURN_MAX, turn).await else {
             return Err(refused("another process is taking over at this moment"));
         };
+        let kept = sockets.operator.as_ref().and_then(|name| {
+            let unkept = |error| tracing::warn!(%error, "the operator's socket has no second name");
+            name.keep().map_err(unkept).ok()
+        });
         // From here on what the other one writes is looked for.
         self.store.in_company(true);
         let lock = self.store.lock();
@@ -84,7 +92,7 @@ impl Successor {
             Ok(line) => {
                 tracing::info!("another process takes over");
                 let tasks = self.background.clone();
-                tasks.spawn(self.await_successor(line, turn));
+                tasks.spawn(self.await_successor(line, turn, kept));
                 Ok(json!({"handed_over": true}))
             }
             Err(error) => {
@@ -95,13 +103,16 @@ impl Successor {
     }
 
     /// Waits for the word of the other process, and goes on alone where it never comes.
-    async fn await_successor(self, line: UnixStream, turn: OwnedMutexGuard<()>) {
+    async fn await_successor(self, line: UnixStream, turn: OwnedMutexGuard<()>, kept: Option<Kept>) {
         let heard = tokio::task::spawn_blocking(move || hear(line)).await;
         if matches!(heard, Ok(Ok(()))) {
             self.handed.cancel();
             return;
         }
         tracing::warn!("the process that was to take over has ended before it served; going on");
+        if let Some(Err(error)) = kept.map(Kept::restore) {
+            tracing::error!(%error, "the operator's socket could not be had back");
+        }
         if let Some(logs) = &self.logs {
             logs.outlive(&self.store).await;
         }

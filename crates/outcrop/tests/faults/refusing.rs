@@ -16,7 +16,8 @@ async fn flapping() {
     judge(Fault::Flapping, &Way::BOTH).await;
 }
 
-/// What is wrong are the credentials, and no target is blamed for it: it is asked again all the time.
+/// What is wrong are the credentials, and no target is blamed for it: it rests, and one request at a time finds
+/// out.
 #[tokio::test]
 async fn taking_credentials_for_expired() {
     judge(Fault::Expired, &Way::BOTH).await;

@@ -44,6 +44,9 @@ const OPERATIONS: &str = r#"
     order = ["direct"]
 "#;
 
+/// How long those wait at the longest who are turned away in `pour`, unless they are urgent.
+const WAIT_MAX: Duration = Duration::from_millis(100);
+
 /// A gateway that serves so many at once, of which each takes `latency_ms`.
 async fn house(limits: &str, latency_ms: f64) -> House {
     let setup = Setup { limits: limits.to_owned(), more: OPERATIONS.to_owned(), ..Setup::default() };
@@ -97,8 +100,15 @@ struct Fate {
     served: usize,
 }
 
+/// Half, nine in ten, 99 in a hundred took no longer.
+fn spread(mut times: Vec<Duration>) -> String {
+    times.sort_unstable();
+    let at = |share: usize| times.get(times.len() * share / 100).copied().unwrap_or_default();
+    format!("{} p50 {:?} p90 {:?} p99 {:?}", times.len(), at(50), at(90), at(99))
+}
+
 /// Asks at a pace, in turns by `turns`; what became of each class. Prints how soon those were told who were
-/// turned away.
+/// turned away, from the decision on: those who waited are told after the wait that they may.
 async fn pour(
     house: &House,
     turns: &[&'static str],
@@ -124,16 +134,15 @@ async fn pour(
         fate.asked += 1;
         fate.served += usize::from(!shed);
     }
-    told.sort_unstable();
-    let at = |share: usize| told.get(told.len() * share / 100).copied().unwrap_or_default();
-    eprintln!("{} turned away after p50 {:?}, p90 {:?}, p99 {:?}", told.len(), at(50), at(90), at(99));
+    let (waited, at_once): (Vec<_>, Vec<_>) = told.into_iter().partition(|after| *after >= WAIT_MAX);
+    let waited = waited.into_iter().map(|after| after.saturating_sub(WAIT_MAX)).collect();
+    eprintln!("turned away at once: {}; after the wait: {}", spread(at_once), spread(waited));
     fates
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn at_three_times_capacity_the_urgent_are_served_first() {
-    // 50 slots of a second: 50 requests a second. The bars themselves (99.9 %, 99 %, 90 %) are held on virtual
-    // time in `outcrop-policy/tests/overload.rs`; here real time passes, on a machine that has other work.
+    // 50 slots of a second: 50 requests a second.
     let house = house("inflight_max = 50\ninflight_min = 50", 1_000.0).await;
     // 10/20/50/20 in a hundred.
     let turns = [
@@ -152,15 +161,19 @@ async fn at_three_times_capacity_the_urgent_are_served_first() {
     let fates = pour(&house, &turns, Duration::from_micros(6_667), 1_500).await;
     let (emergency, critical) = (fates["p-emergency"], fates["p-critical"]);
     assert_eq!((emergency.asked, critical.asked), (150, 300));
+    let metrics = house.admin("/metrics").await.text();
+    let sheds: Vec<&str> = metrics.lines().filter(|line| line.starts_with("outcrop_shed_total")).collect();
+    eprintln!("{fates:?}\n{}", sheds.join("\n"));
+    // The bars are 99.9 % and 99 %; a machine that has other work may cost some of the critical.
+    assert!(emergency.served >= 149 && critical.served >= 291, "{fates:?}");
     let part = |operation| {
         let Fate { asked, served } = fates[operation];
         served * 100 / asked
     };
-    assert!(part("p-emergency") >= 95 && part("p-critical") >= 85, "{fates:?}");
     assert!(part("p-medium") <= 20 && part("p-low") <= 5, "{fates:?}");
     let served: usize = fates.values().map(|fate| fate.served).sum();
     // Ten seconds at 50 a second.
-    assert!(served >= 400, "goodput: {served} of 500; {fates:?}");
+    assert!(served >= 450, "goodput: {served} of 500; {fates:?}");
     let all: usize = served + before.values().map(|fate| fate.served).sum::<usize>();
     assert_eq!(house.executions("fra"), all, "nothing was sent that was not answered");
     nothing_is_held(&house).await;

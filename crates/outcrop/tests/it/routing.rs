@@ -263,6 +263,38 @@ async fn a_second_leg_answers_for_a_slow_one_and_both_are_paid_for() {
 }
 
 #[tokio::test]
+async fn when_memory_is_short_nothing_is_hedged() {
+    let root = tempfile::tempdir().unwrap();
+    let folder = root.path().join("proc/self");
+    std::fs::create_dir_all(&folder).unwrap();
+    std::fs::write(folder.join("status"), "VmRSS:\t 90 kB\n").unwrap();
+    let more = "[flags]\nhedging = true\n\
+                [[operation]]\nname = \"urgent\"\npriority = \"critical\"\norder = [\"fra\", \"dub\"]";
+    let setup = Setup {
+        breakers: true,
+        more: more.to_owned(),
+        limits: format!("memory_max = {}", 100 * 1024),
+        memory_root: Some(root.path().to_owned()),
+        ..Setup::default()
+    };
+    let house = House::set_up(setup).await;
+    let is_lean = async || house.admin("/admin/v1/load").await.json()["memory"] == "lean";
+    eventually("the reading", async || is_lean().await.then_some(())).await;
+    for _ in 0..KNOWN * 4 {
+        answered_by(&house, "urgent", "fra").await;
+    }
+    let slow = Script { latency_ms: Some(Spread::Fixed(350.0)), ..Script::default() };
+    house.lab.script(target("fra"), slow).await.unwrap();
+    let answer = ask(&house, "any", "urgent").await;
+    assert_eq!(
+        (answer.header("x-outcrop-path"), answer.header("x-outcrop-attempts")),
+        ("fra", "1"),
+        "{answer:?}"
+    );
+    assert_eq!(house.executions("dub"), 0);
+}
+
+#[tokio::test]
 async fn without_the_flag_nothing_is_hedged() {
     let more = "[[operation]]\nname = \"urgent\"\npriority = \"critical\"\norder = [\"fra\", \"dub\"]";
     let house = house(more).await;

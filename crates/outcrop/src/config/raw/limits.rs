@@ -31,7 +31,8 @@ pub struct Limits {
     pub queue_max: Option<u64>,
     /// Most memory of those that wait, in bytes. Default 33554432.
     pub queue_bytes_max: Option<u64>,
-    /// Longest wait for a place; a tenth of the time to the deadline where that is shorter. Default `100ms`.
+    /// Longest wait for a place, of `critical` and `emergency` ten times that; a tenth of the time to the
+    /// deadline where that is shorter. Default `100ms`.
     #[schemars(with = "Option<String>")]
     pub queue_wait_max: Option<Spanned<Text>>,
     /// Most memory of the process in bytes; a smaller limit of its control group wins. Default: the control

@@ -2,7 +2,10 @@
 //! books of both are one.
 
 use std::{
+    io::{Read as _, Write as _},
     net::SocketAddr,
+    os::unix::net::{UnixListener, UnixStream},
+    path::Path,
     sync::{
         Arc,
         atomic::{AtomicBool, AtomicU64, Ordering},
@@ -66,10 +69,11 @@ async fn long(address: SocketAddr) -> Result<(), String> {
     if is_whole { Ok(()) } else { Err(format!("{told:?}")) }
 }
 
-/// Asks over one connection again and again, over the next one when its answer says so; how often.
-async fn kept(address: SocketAddr, end: Arc<AtomicBool>) -> Result<u64, String> {
+/// Asks over one connection again and again, over the next one when its answer says so; how often it asked, and
+/// how often that was said.
+async fn kept(address: SocketAddr, end: Arc<AtomicBool>) -> Result<(u64, usize), String> {
     let body = Bytes::from(Api::OpenAi.body("on-oai", "[[tokens=1]]", false).to_string());
-    let mut asked = 0;
+    let (mut asked, mut closed) = (0, 0);
     while !end.load(Ordering::Relaxed) {
         let stream = TcpStream::connect(address).await.map_err(|error| format!("connect: {error}"))?;
         let (mut sender, connection) =
@@ -91,11 +95,12 @@ async fn kept(address: SocketAddr, end: Arc<AtomicBool>) -> Result<u64, String> 
             }
             asked += 1;
             if is_last {
+                closed += 1;
                 break;
             }
         }
     }
-    Ok(asked)
+    Ok((asked, closed))
 }
 
 /// New connections all the time, until told to end; what each was told.
@@ -145,7 +150,7 @@ async fn no_caller_notices_and_the_books_are_one() {
     );
     assert_eq!(count(&told, ""), i64::try_from(told.len()).unwrap(), "{told:?}");
     assert!(streams.iter().all(Result::is_ok), "{streams:?}");
-    assert!(kept.is_ok(), "{kept:?}");
+    assert!(kept.as_ref().is_ok_and(|(_, closed)| *closed >= takeovers()), "told to connect anew: {kept:?}");
     let billed = bill(&lab).await;
     assert_eq!(gateway.terminate().await, Some(0));
     for (dimension, posted, limit) in
@@ -177,6 +182,62 @@ async fn a_process_that_cannot_take_over_changes_nothing() {
     assert_eq!(gateway.ended().await, Some(0));
     assert_eq!(ask(next.data, 1, &[]).await, "");
     assert_eq!(next.terminate().await, Some(0));
+}
+
+/// Asks for the sockets as a process that starts does, takes the operator's socket, and dies.
+fn take_and_die(operator: &Path) {
+    let meet = operator.with_extension("meet");
+    let waiting = UnixListener::bind(&meet).unwrap();
+    let order = format!("{{\"meet\":\"{}\"}}", meet.display());
+    let request = format!(
+        "POST /admin/v1/takeover HTTP/1.1\r\nhost: operator\r\ncontent-type: application/json\r\n\
+         connection: close\r\ncontent-length: {}\r\n\r\n{order}",
+        order.len()
+    );
+    let mut asking = UnixStream::connect(operator).unwrap();
+    asking.write_all(request.as_bytes()).unwrap();
+    let mut answer = String::new();
+    asking.read_to_string(&mut answer).unwrap();
+    assert!(answer.starts_with("HTTP/1.1 200"), "{answer}");
+    let (_line, _) = waiting.accept().unwrap();
+    // The name of the other one's socket is taken, as by one that is about to say that it serves.
+    std::fs::rename(&meet, operator).unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_successor_that_dies_with_the_operators_socket_leaves_it_to_the_former() {
+    let lab = paced_lab().await;
+    let place = Place::new(&lab, setup());
+    let gateway = place.start().await;
+    let operator = place.folder.join("outcrop.sock");
+    let taking = operator.clone();
+    tokio::task::spawn_blocking(move || take_and_die(&taking)).await.unwrap();
+    eventually("the operator's socket is answered again", async || UnixStream::connect(&operator).ok()).await;
+    assert_eq!(ask(gateway.data, 0, &[]).await, "", "it goes on");
+    let next = Process::take_over(&place.file()).await;
+    assert_eq!(gateway.ended().await, Some(0), "and can be taken over");
+    assert_eq!(ask(next.data, 1, &[]).await, "");
+    assert_eq!(next.terminate().await, Some(0));
+    let left = std::fs::read_dir(&place.folder).unwrap().flatten().map(|entry| entry.file_name());
+    let sockets: Vec<_> = left.filter(|name| name.to_string_lossy().contains(".sock")).collect();
+    assert!(sockets.is_empty(), "{sockets:?}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn nobody_takes_over_at_the_admin_listener() {
+    let lab = paced_lab().await;
+    let place = Place::new(&lab, setup());
+    let gateway = place.start().await;
+    let meet = place.folder.join("meet");
+    let waiting = UnixListener::bind(&meet).unwrap();
+    waiting.set_nonblocking(true).unwrap();
+    let order = format!("{{\"meet\":\"{}\"}}", meet.display());
+    let headers = [("content-type", "application/json")];
+    let asking = client::send(gateway.admin, Method::POST, "/admin/v1/takeover", &headers, order);
+    let answer = within("an answer", asking).await.unwrap();
+    assert_eq!(answer.status, 403, "{answer:?}");
+    assert!(waiting.accept().is_err(), "nobody was met");
+    assert_eq!(gateway.terminate().await, Some(0));
 }
 
 #[tokio::test(flavor = "multi_thread")]
