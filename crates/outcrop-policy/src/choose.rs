@@ -109,20 +109,25 @@ pub(crate) struct Chosen {
     pub(crate) left_out: SmallVec<[(usize, Exclusion); 8]>,
 }
 
-/// Orders the contenders, best first; those that would be too late are taken out.
+/// Orders the contenders, best first. Those that would probably be too late are asked when all that serve have
+/// failed; where all would, they are taken out.
 pub(crate) fn choose(contenders: &mut SmallVec<[Contender; 8]>, circumstances: &Circumstances) -> Chosen {
     let mut chosen = Chosen::default();
     let count = contenders.len();
     let remaining = circumstances.remaining.as_micros();
+    let mut too_slow: SmallVec<[Contender; 2]> = SmallVec::new();
     contenders.retain(|contender| {
         let standing = &contender.standing;
         let late = standing.p50_us.is_some_and(|p50| u128::from(p50) > remaining);
-        let too_slow = late && circumstances.learns && standing.percent > 0;
-        if too_slow {
-            chosen.left_out.push((contender.position, Exclusion::TooSlow));
+        let is_too_slow = late && circumstances.learns && standing.percent > 0;
+        if is_too_slow {
+            too_slow.push(contender.clone());
         }
-        !too_slow
+        !is_too_slow
     });
+    if contenders.is_empty() {
+        chosen.left_out.extend(too_slow.iter().map(|c| (c.position, Exclusion::TooSlow)));
+    }
     chosen.serving = contenders.iter().filter(|c| c.standing.percent > 0).count();
     if count <= 1 || contenders.is_empty() {
         chosen.mode = Mode::Lone;
@@ -131,6 +136,7 @@ pub(crate) fn choose(contenders: &mut SmallVec<[Contender; 8]>, circumstances: &
     if chosen.serving == 0 {
         chosen.mode = Mode::Panic;
         spread(contenders, circumstances.seed);
+        contenders.extend(too_slow);
         return chosen;
     }
     let best = best_time(contenders);
@@ -143,6 +149,8 @@ pub(crate) fn choose(contenders: &mut SmallVec<[Contender; 8]>, circumstances: &
         settle_ties(contenders, circumstances);
         stick(contenders, circumstances);
     }
+    // It may answer in time after all, which one that is tripped rather does not.
+    contenders.insert_many(chosen.serving, too_slow);
     chosen
 }
 

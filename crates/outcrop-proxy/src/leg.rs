@@ -172,6 +172,11 @@ impl<'a> Leg<'a> {
         self.spec
     }
 
+    /// Its name.
+    pub(crate) fn target(&self) -> &str {
+        &self.target
+    }
+
     /// From when on another target is asked in its stead, if one may be.
     pub(crate) fn slow_at(&self) -> Option<Instant> {
         self.slow_at

@@ -21,6 +21,12 @@ const GAP: Duration = Duration::from_secs(3);
 /// Last answers that tell a change.
 const RECENT: usize = 9;
 
+/// Of these the last few tell whether a target is slower than usual at this moment,
+const LAST: usize = 5;
+
+/// by their median: so many times the usual one.
+const STRAINED: f64 = 2.0;
+
 /// It surprises when it is so many times the mean, or the mean so many times it.
 const SURPRISE: f64 = 1.5;
 
@@ -166,6 +172,14 @@ impl Latency {
         self.answered_at.filter(is_fresh).and(self.quantiles.p50)
     }
 
+    /// Whether its last answers took far longer than is usual.
+    pub(super) fn is_strained(&self, now: Instant) -> bool {
+        let is_new = |at: Instant| now.saturating_duration_since(at) < GAP;
+        let usual = self.quantiles.p50.filter(|_| self.answered_at.is_some_and(is_new));
+        let last = self.recent.last_median();
+        usual.zip(last).is_some_and(|(usual, last)| last >= usual.as_secs_f64() * STRAINED)
+    }
+
     fn weigh(&mut self, took: Duration, now: Instant) {
         let took = took.as_secs_f64();
         let mean = match self.mean {
@@ -216,6 +230,18 @@ impl Recent {
             *slot = took.as_secs_f32();
         }
         self.pushed = self.pushed.saturating_add(1);
+    }
+
+    /// The median of the last few.
+    fn last_median(&self) -> Option<f64> {
+        let newest = (1..=LAST).map(|back| self.pushed.checked_sub(back));
+        let newest = newest.map(|at| at.and_then(|at| self.seconds.get(at % RECENT)).copied());
+        let mut last: [f32; LAST] = [0.0; LAST];
+        for (slot, seconds) in last.iter_mut().zip(newest) {
+            *slot = seconds?;
+        }
+        last.sort_unstable_by(f32::total_cmp);
+        last.get(LAST / 2).map(|median| f64::from(*median))
     }
 
     /// Their mean, if their median is far from the usual one.
