@@ -39,6 +39,9 @@ const EXPLORING: f64 = 0.1;
 /// The same while its first answers are promising.
 const CONFIRMING: f64 = 0.5;
 
+/// Where they promise so many times less than the best takes, everybody believes them.
+const DECISIVE: f64 = 2.0;
+
 /// Before an expectation is sure it counts as so much longer: beyond the band of prices.
 const UNSURE: f64 = 1.25;
 
@@ -293,7 +296,10 @@ fn time_of(contender: &Contender, best: f64, circumstances: &Circumstances) -> f
         (None, _) => (best / NOISE, EXPLORING),
         (Some(_), Some(fine)) if is_stale => (hoped(fine, standing.idle_ms), EXPLORING),
         (Some(_), _) if is_sure => return weighed(contender, best),
-        (Some(_), _) => (weighed(contender, best), CONFIRMING),
+        (Some(_), _) => {
+            let hope = weighed(contender, best);
+            (hope, if hope * DECISIVE <= best { 1.0 } else { CONFIRMING })
+        }
     };
     let finds_out =
         circumstances.priority < Priority::Emergency && draw(circumstances.seed, EXPLORES) < share;

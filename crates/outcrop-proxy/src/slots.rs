@@ -31,8 +31,8 @@ use crate::metrics::Metrics;
 /// shrinks.
 pub const DELAY_QUICK: Duration = Duration::from_millis(5);
 
-/// With a mean delay above this, tasks run late.
-const DELAY_LATE_US: u64 = 4 * DELAY_QUICK.as_micros() as u64;
+/// So often a task of an exchange waits for its turn until an answer is through, here and on the machine.
+const TURNS: u64 = 8;
 
 /// A delay is a mean of about so many looks.
 const DELAY_FADES: u64 = 8;
@@ -181,9 +181,9 @@ impl Slots {
         self.state.lock().admissions.rung().allows_optional_work()
     }
 
-    /// Whether the gateway's own tasks run late: then what seems slow may have answered long ago.
-    pub(crate) fn run_late(&self) -> bool {
-        self.delay_us.load(Ordering::Relaxed) > DELAY_LATE_US
+    /// How much of the time that an answer takes may be the gateway's own, as late as its tasks run.
+    pub(crate) fn own_delay(&self) -> Duration {
+        Duration::from_micros(self.delay_us.load(Ordering::Relaxed).saturating_mul(TURNS))
     }
 
     /// Requests that were turned away for lack of a slot, since the process began.

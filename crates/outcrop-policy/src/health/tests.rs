@@ -201,12 +201,15 @@ fn legs_beside_slow_ones_are_a_fifth_of_the_answers_of_all_and_ten_more() {
 #[test]
 fn no_leg_begins_beside_at_a_target_that_is_slow_itself() {
     let (health, mut now) = (Health::default(), Instant::now());
+    answers(&health, "quick/x", 100, Duration::from_millis(10), &mut now);
+    answers(&health, "quick/x", 5, Duration::from_millis(100), &mut now);
+    assert!(health.begin("quick/x", errand(Terms::Beside), now).is_ok(), "slower, and quick all the same");
     let beside = |now| health.begin(NAME, errand(Terms::Beside), now).map(drop);
-    answers(&health, NAME, 100, Duration::from_millis(100), &mut now);
+    answers(&health, NAME, 100, Duration::from_millis(300), &mut now);
     assert_eq!(beside(now), Ok(()));
-    answers(&health, NAME, 2, Duration::from_millis(210), &mut now);
+    answers(&health, NAME, 2, Duration::from_millis(610), &mut now);
     assert_eq!(beside(now), Ok(()), "two of five");
-    answers(&health, NAME, 1, Duration::from_millis(210), &mut now);
+    answers(&health, NAME, 1, Duration::from_millis(610), &mut now);
     assert_eq!(beside(now), Err(Denied::NoRetry));
     assert_eq!(health.begin(NAME, errand(Terms::Instead), now).unwrap_err(), Denied::NoRetry);
     assert!(health.begin(NAME, errand(Terms::Further), now).is_ok());

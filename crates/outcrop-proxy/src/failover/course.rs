@@ -65,7 +65,8 @@ impl<'a> Course<'a> {
             return Turn::Wait;
         }
         // When the process itself is late every target seems slow.
-        let is_late = self.is_under_way() && self.exchange.gateway.slots.run_late();
+        let own = self.exchange.gateway.slots.own_delay();
+        let is_late = self.legs.last().is_some_and(|leg| leg.waited(now) < own);
         let mut from = 0;
         while let Some(position) = self.walk.next(from) {
             from = position + 1;
