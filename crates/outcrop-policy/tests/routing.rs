@@ -1,7 +1,7 @@
 //! The whole policy of routing on virtual time: simulated targets that slow down, fail, throttle and heal,
 //! and an oracle that knows the truth.
 //!
-//! `OUTCROP_ROUTING_SEEDS` sets how many lives each scenario has (112 by default, 1,456 in all) and
+//! `OUTCROP_ROUTING_SEEDS` sets how many lives each scenario has (112 by default, 1,568 in all) and
 //! `OUTCROP_ROUTING_SEED` replays one; a failure prints its seed, and `OUTCROP_ROUTING_TRACE=1` prints each wrong choice. `OUTCROP_ROUTING_REPORT=1` prints figures.
 #![allow(
     clippy::unwrap_used,
