@@ -39,6 +39,9 @@ const EXPLORING: f64 = 0.1;
 /// The same while its first answers are promising.
 const CONFIRMING: f64 = 0.5;
 
+/// Where they promise so many times less than the best takes, everybody believes them.
+const DECISIVE: f64 = 2.0;
+
 /// Before an expectation is sure it counts as so much longer: beyond the band of prices.
 const UNSURE: f64 = 1.25;
 
@@ -109,20 +112,25 @@ pub(crate) struct Chosen {
     pub(crate) left_out: SmallVec<[(usize, Exclusion); 8]>,
 }
 
-/// Orders the contenders, best first; those that would be too late are taken out.
+/// Orders the contenders, best first. Those that would probably be too late are asked when all that serve have
+/// failed; where all would, they are taken out.
 pub(crate) fn choose(contenders: &mut SmallVec<[Contender; 8]>, circumstances: &Circumstances) -> Chosen {
     let mut chosen = Chosen::default();
     let count = contenders.len();
     let remaining = circumstances.remaining.as_micros();
+    let mut too_slow: SmallVec<[Contender; 2]> = SmallVec::new();
     contenders.retain(|contender| {
         let standing = &contender.standing;
         let late = standing.p50_us.is_some_and(|p50| u128::from(p50) > remaining);
-        let too_slow = late && circumstances.learns && standing.percent > 0;
-        if too_slow {
-            chosen.left_out.push((contender.position, Exclusion::TooSlow));
+        let is_too_slow = late && circumstances.learns && standing.percent > 0;
+        if is_too_slow {
+            too_slow.push(contender.clone());
         }
-        !too_slow
+        !is_too_slow
     });
+    if contenders.is_empty() {
+        chosen.left_out.extend(too_slow.iter().map(|c| (c.position, Exclusion::TooSlow)));
+    }
     chosen.serving = contenders.iter().filter(|c| c.standing.percent > 0).count();
     if count <= 1 || contenders.is_empty() {
         chosen.mode = Mode::Lone;
@@ -131,6 +139,7 @@ pub(crate) fn choose(contenders: &mut SmallVec<[Contender; 8]>, circumstances: &
     if chosen.serving == 0 {
         chosen.mode = Mode::Panic;
         spread(contenders, circumstances.seed);
+        contenders.extend(too_slow);
         return chosen;
     }
     let best = best_time(contenders);
@@ -143,6 +152,8 @@ pub(crate) fn choose(contenders: &mut SmallVec<[Contender; 8]>, circumstances: &
         settle_ties(contenders, circumstances);
         stick(contenders, circumstances);
     }
+    // It may answer in time after all, which one that is tripped rather does not.
+    contenders.insert_many(chosen.serving, too_slow);
     chosen
 }
 
@@ -285,7 +296,10 @@ fn time_of(contender: &Contender, best: f64, circumstances: &Circumstances) -> f
         (None, _) => (best / NOISE, EXPLORING),
         (Some(_), Some(fine)) if is_stale => (hoped(fine, standing.idle_ms), EXPLORING),
         (Some(_), _) if is_sure => return weighed(contender, best),
-        (Some(_), _) => (weighed(contender, best), CONFIRMING),
+        (Some(_), _) => {
+            let hope = weighed(contender, best);
+            (hope, if hope * DECISIVE <= best { 1.0 } else { CONFIRMING })
+        }
     };
     let finds_out =
         circumstances.priority < Priority::Emergency && draw(circumstances.seed, EXPLORES) < share;

@@ -58,6 +58,11 @@ pub enum Terms {
     First,
     /// A further one: a target in trouble gets only so many of these.
     Further,
+    /// A further one beside a try that is slow: only so many of these begin, and none at a target that is
+    /// slow itself.
+    Beside,
+    /// The same beside a try whose target does not serve any more: counted with those, and never too many.
+    Instead,
     /// No legal target serves: health is not asked.
     Panic,
     /// No other target is legal: asked once a second while it is tripped.
@@ -69,11 +74,16 @@ pub enum Terms {
 pub struct Health {
     targets: RwLock<HashMap<Box<str>, Arc<Target>>>,
     hedges: Mutex<Allowance>,
+    beside: Arc<Mutex<Allowance>>,
 }
 
 impl Default for Health {
     fn default() -> Self {
-        Self { targets: RwLock::default(), hedges: Mutex::new(Allowance::of_hedges()) }
+        Self {
+            targets: RwLock::default(),
+            hedges: Mutex::new(Allowance::of_hedges()),
+            beside: Arc::new(Mutex::new(Allowance::of_legs_beside())),
+        }
     }
 }
 
@@ -88,7 +98,7 @@ impl Health {
 
     /// Begins an attempt, or says why there may be none.
     pub fn begin(&self, name: &str, errand: Errand, now: Instant) -> Result<Trial, Denied> {
-        Trial::begin(self.target(name), errand, now)
+        Trial::begin(self.target(name), Arc::clone(&self.beside), errand, now)
     }
 
     /// Whether an attempt may begin now; takes nothing.
@@ -99,6 +109,12 @@ impl Health {
     /// Whether a target has answered within the last ten seconds.
     pub fn is_alive(&self, name: &str, now: Instant) -> bool {
         self.targets.read().get(name).is_some_and(|target| target.is_alive(now))
+    }
+
+    /// How a leg is begun beside a try at this target that is slow.
+    pub fn terms_beside(&self, slow: &str, now: Instant) -> Terms {
+        let serves = self.targets.read().get(slow).is_none_or(|target| target.serves(now));
+        if serves { Terms::Beside } else { Terms::Instead }
     }
 
     /// A request came that could have a second leg.

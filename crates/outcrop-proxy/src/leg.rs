@@ -5,6 +5,7 @@
 //! then owed is the opening's and the reservation's to tell (I-1).
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use outcrop_core::AttemptId;
 use outcrop_core::decision::{Exclusion, InputCounted};
@@ -170,6 +171,16 @@ impl<'a> Leg<'a> {
     /// Where it is tried.
     pub(crate) fn spec(&self) -> &'a TargetSpec {
         self.spec
+    }
+
+    /// Its name.
+    pub(crate) fn target(&self) -> &str {
+        &self.target
+    }
+
+    /// For how long it has been waited for.
+    pub(crate) fn waited(&self, now: Instant) -> Duration {
+        now.saturating_duration_since(self.started)
     }
 
     /// From when on another target is asked in its stead, if one may be.

@@ -31,6 +31,12 @@ use crate::metrics::Metrics;
 /// shrinks.
 pub const DELAY_QUICK: Duration = Duration::from_millis(5);
 
+/// So often a task of an exchange waits for its turn until an answer is through, here and on the machine.
+const TURNS: u64 = 8;
+
+/// A delay is a mean of about so many looks.
+const DELAY_FADES: u64 = 8;
+
 /// How many slots there are and who is sure of them.
 #[derive(Debug, Clone, Copy)]
 pub struct SlotLimits {
@@ -68,6 +74,8 @@ pub struct Slots {
     metrics: Metrics,
     // For lack of a slot.
     turned_away: AtomicU64,
+    // How late tasks run of late, in microseconds.
+    delay_us: AtomicU64,
 }
 
 struct State {
@@ -112,7 +120,12 @@ impl Slots {
         let admissions = Admissions::new(settings, limit.limit(), Instant::now().into_std());
         let ladder = Ladder::new(marks);
         let state = State { admissions, limit, ladder, memory: MemoryReading::default() };
-        Arc::new(Self { state: Mutex::new(state), metrics, turned_away: AtomicU64::new(0) })
+        Arc::new(Self {
+            state: Mutex::new(state),
+            metrics,
+            turned_away: AtomicU64::new(0),
+            delay_us: AtomicU64::new(0),
+        })
     }
 
     /// A request asks for a slot.
@@ -138,6 +151,9 @@ impl Slots {
 
     /// A task of the gateway's own ran so much later than it should have.
     pub fn hear_delay(self: &Arc<Self>, delay: Duration) {
+        let before = self.delay_us.load(Ordering::Relaxed);
+        let heard = u64::try_from(delay.as_micros()).unwrap_or(u64::MAX);
+        self.delay_us.store(before - before / DELAY_FADES + heard / DELAY_FADES, Ordering::Relaxed);
         let now = Instant::now().into_std();
         let notices = {
             let State { admissions, limit, .. } = &mut *self.state.lock();
@@ -163,6 +179,11 @@ impl Slots {
     /// Whether there is memory for work that nobody waits for (`optional`).
     pub fn allow_optional_work(&self) -> bool {
         self.state.lock().admissions.rung().allows_optional_work()
+    }
+
+    /// How much of the time that an answer takes may be the gateway's own, as late as its tasks run.
+    pub(crate) fn own_delay(&self) -> Duration {
+        Duration::from_micros(self.delay_us.load(Ordering::Relaxed).saturating_mul(TURNS))
     }
 
     /// Requests that were turned away for lack of a slot, since the process began.

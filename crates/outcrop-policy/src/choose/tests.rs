@@ -92,10 +92,19 @@ fn what_speaks_against_a_target_counts_before_it_says_no() {
 }
 
 #[test]
-fn a_target_whose_half_comes_too_late_is_left_out_even_alone() {
-    let late = with(contender(0, 0, 100), |c| c.standing.p50_us = Some(31_000 * MS));
-    check(&[late.clone(), contender(1, 0, 9_000)], &usual(), &[1]);
-    let mut alone: SmallVec<[Contender; 8]> = [late].into_iter().collect();
+fn a_target_whose_half_comes_too_late_is_the_last_resort_and_alone_it_is_left_out() {
+    let late = |n| with(contender(n, 0, 100), |c| c.standing.p50_us = Some(31_000 * MS));
+    check(&[late(0), contender(1, 0, 9_000)], &usual(), &[1, 0]);
+    // What serves goes before it, what has tripped after it; it does not count as serving.
+    let mut all: SmallVec<[Contender; 8]> =
+        [tripped(2, BreakerState::Tripped), late(0), contender(1, 0, 9_000)].into_iter().collect();
+    let chosen = choose(&mut all, &usual());
+    assert_eq!((chosen.serving, chosen.left_out.len()), (1, 0));
+    assert_eq!(all.iter().map(|c| c.position).collect::<Vec<_>>(), [1, 0, 2]);
+    // Where nobody else serves it comes after the one that may fail at once.
+    let panic = order(&[late(0), tripped(1, BreakerState::Tripped)], &usual());
+    assert_eq!(panic, (Mode::Panic, vec![1, 0]));
+    let mut alone: SmallVec<[Contender; 8]> = [late(0)].into_iter().collect();
     let chosen = choose(&mut alone, &usual());
     assert!(alone.is_empty());
     assert_eq!(chosen.left_out.to_vec(), [(0, Exclusion::TooSlow)]);

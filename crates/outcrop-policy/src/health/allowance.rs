@@ -1,8 +1,9 @@
 //! How much may be done beyond what is asked: a share of what was counted over ten seconds.
 //!
 //! A retry that goes to a target in trouble is what turns trouble into an outage. So each target takes one
-//! retry for five of its answers, and three more so that a quiet one can be asked at all. A second leg
-//! beside a slow one is allowed for one in twenty requests.
+//! retry for five of its answers, and three more so that a quiet one can be asked at all. A leg beside one that
+//! takes too long is work that a busy world has no room for: one for five answers of all targets, and ten more.
+//! A second leg for what is urgent is allowed for one in twenty requests.
 
 use std::time::Instant;
 
@@ -29,6 +30,11 @@ impl Allowance {
     /// Of further attempts at one target, by its answers.
     pub(super) fn of_retries() -> Self {
         Self::new(3, 5)
+    }
+
+    /// Of legs beside slow ones, by the answers of all targets.
+    pub(super) fn of_legs_beside() -> Self {
+        Self::new(10, 5)
     }
 
     /// Of second legs, by requests.
@@ -60,9 +66,15 @@ impl Allowance {
     pub(super) fn take(&mut self, now: Instant) -> bool {
         let granted = self.has(now);
         if granted {
-            self.bucket(now).extras += 1;
+            self.spend(now);
         }
         granted
+    }
+
+    /// Takes one extra, whether there is one or not: the others have fewer.
+    pub(super) fn spend(&mut self, now: Instant) {
+        let bucket = self.bucket(now);
+        bucket.extras = bucket.extras.saturating_add(1);
     }
 
     fn bucket(&mut self, now: Instant) -> &mut Bucket {

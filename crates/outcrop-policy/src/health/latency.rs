@@ -21,6 +21,21 @@ const GAP: Duration = Duration::from_secs(3);
 /// Last answers that tell a change.
 const RECENT: usize = 9;
 
+/// So many answers in a row tell it sooner when each of them is far off:
+const ROW: u8 = 3;
+
+/// so many times the mean and beyond 99 % of answers, or the mean so many times it.
+const FAR: f64 = 3.0;
+
+/// Of these the last few tell whether a target is slower than usual at this moment,
+const LAST: usize = 5;
+
+/// by their median: so many times the usual one.
+const STRAINED: f64 = 2.0;
+
+/// Below this nothing is slow enough to keep anybody away.
+const STRAINED_MIN: f64 = 0.4;
+
 /// It surprises when it is so many times the mean, or the mean so many times it.
 const SURPRISE: f64 = 1.5;
 
@@ -59,6 +74,7 @@ const TENTHS_MS_MAX: u64 = 6_000_000;
 pub(super) struct Latency {
     mean: Option<Mean>,
     recent: Recent,
+    row: Row,
     floor: Floor,
     // Tenths of milliseconds.
     new: Histogram<u32>,
@@ -87,6 +103,14 @@ struct Recent {
     pushed: usize,
 }
 
+/// Answers in a row that were all far longer than usual, or all far shorter.
+#[derive(Debug, Clone, Copy, Default)]
+struct Row {
+    are_long: bool,
+    count: u8,
+    seconds: f64,
+}
+
 /// The lowest mean of this span and of the one before.
 #[derive(Debug, Clone, Copy, Default)]
 struct Floor {
@@ -113,6 +137,7 @@ impl Latency {
         Self {
             mean: None,
             recent: Recent::default(),
+            row: Row::default(),
             floor: Floor::default(),
             new: histogram.clone(),
             old: histogram,
@@ -125,6 +150,8 @@ impl Latency {
 
     /// An answer came after `took`.
     pub(super) fn answered(&mut self, took: Duration, now: Instant) {
+        let row = self.mean.map(|mean| self.row.with(took, mean.seconds(), self.quantiles.p99));
+        self.row = row.unwrap_or_default();
         self.weigh(took, now);
         self.remember(took, now);
         self.recent.push(took);
@@ -133,6 +160,10 @@ impl Latency {
             && is_surprise(changed, mean.seconds())
         {
             (mean.quick, mean.slow, mean.samples) = (changed, changed, RECENT as u32);
+        }
+        if let (Some(changed), Some(mean)) = (self.row.tells(), &mut self.mean) {
+            (mean.quick, mean.slow, mean.samples) = (changed, changed, SURE);
+            self.row = Row::default();
         }
     }
 
@@ -164,6 +195,16 @@ impl Latency {
     pub(super) fn median(&self, now: Instant) -> Option<Duration> {
         let is_fresh = |at: &Instant| now.saturating_duration_since(*at) <= FRESH;
         self.answered_at.filter(is_fresh).and(self.quantiles.p50)
+    }
+
+    /// Whether its last answers took far longer than is usual.
+    pub(super) fn is_strained(&self, now: Instant) -> bool {
+        let is_new = |at: Instant| now.saturating_duration_since(at) < GAP;
+        let usual = self.quantiles.p50.filter(|_| self.answered_at.is_some_and(is_new));
+        let last = self.recent.last_median();
+        usual
+            .zip(last)
+            .is_some_and(|(usual, last)| last >= (usual.as_secs_f64() * STRAINED).max(STRAINED_MIN))
     }
 
     fn weigh(&mut self, took: Duration, now: Instant) {
@@ -218,6 +259,18 @@ impl Recent {
         self.pushed = self.pushed.saturating_add(1);
     }
 
+    /// The median of the last few.
+    fn last_median(&self) -> Option<f64> {
+        let newest = (1..=LAST).map(|back| self.pushed.checked_sub(back));
+        let newest = newest.map(|at| at.and_then(|at| self.seconds.get(at % RECENT)).copied());
+        let mut last: [f32; LAST] = [0.0; LAST];
+        for (slot, seconds) in last.iter_mut().zip(newest) {
+            *slot = seconds?;
+        }
+        last.sort_unstable_by(f32::total_cmp);
+        last.get(LAST / 2).map(|median| f64::from(*median))
+    }
+
     /// Their mean, if their median is far from the usual one.
     fn differs_from(&self, usual: Duration) -> Option<f64> {
         if self.pushed < RECENT {
@@ -228,6 +281,26 @@ impl Recent {
         let median = f64::from(*sorted.get(RECENT / 2)?);
         let differs = is_surprise(median, usual.as_secs_f64());
         differs.then(|| sorted.iter().map(|s| f64::from(*s)).sum::<f64>() / RECENT as f64)
+    }
+}
+
+impl Row {
+    /// One more answer, where `usual` is the mean before it. Without a quantile nothing is known to be rare.
+    fn with(self, took: Duration, usual: f64, p99: Option<Duration>) -> Self {
+        let seconds = took.as_secs_f64();
+        let is_long = seconds >= usual * FAR && p99.is_some_and(|p99| took > p99);
+        let is_short = seconds * FAR <= usual && p99.is_some();
+        if !is_long && !is_short {
+            return Self::default();
+        }
+        let before = if self.are_long == is_long { self } else { Self::default() };
+        // The first of them moves the mean, which the others are measured by, by little.
+        Self { are_long: is_long, count: before.count + 1, seconds: before.seconds + seconds }
+    }
+
+    /// Their mean, if they are enough.
+    fn tells(self) -> Option<f64> {
+        (self.count >= ROW).then(|| self.seconds / f64::from(self.count))
     }
 }
 
@@ -322,6 +395,29 @@ mod tests {
             latency.answered(ms(200), now);
         }
         assert!(latency.expected().unwrap() > ms(140), "{:?}", latency.expected());
+    }
+
+    #[test]
+    fn three_answers_in_a_row_that_are_far_off_are_a_change() {
+        for (before, after) in [(40, 200), (200, 40)] {
+            let (mut latency, mut now) = (Latency::new(), Instant::now());
+            for n in 0..1000 {
+                now += ms(16);
+                latency.answered(ms(before + n % 10), now);
+            }
+            for n in 1..=3 {
+                now += ms(16);
+                latency.answered(ms(after), now);
+                assert_eq!(near(latency.expected(), ms(after)), n == 3, "{n}: {:?}", latency.expected());
+            }
+        }
+        // What happens now and then is none, three in a row or not.
+        let (mut latency, mut now) = (Latency::new(), Instant::now());
+        for n in 0..1000 {
+            now += ms(16);
+            latency.answered(if n % 20 < 3 { ms(400) } else { ms(40) }, now);
+        }
+        assert!(near(latency.expected(), ms(94)), "{:?}", latency.expected());
     }
 
     #[test]

@@ -145,6 +145,11 @@ impl Target {
         self.inner.lock().would_admit(terms, now).is_ok()
     }
 
+    /// Whether it takes requests.
+    pub(super) fn serves(&self, now: Instant) -> bool {
+        matches!(self.inner.lock().breaker.gate(now), Gate::Open { .. })
+    }
+
     /// Whether it has answered a moment ago.
     pub(super) fn is_alive(&self, now: Instant) -> bool {
         let at = self.inner.lock().answered_at;

@@ -194,3 +194,49 @@ fn callers_cannot_grow_the_map_without_bound() {
     }
     assert_eq!(health.targets.read().len(), TARGETS_MAX);
 }
+
+/// So many attempts that all take as long, at a target of their own.
+fn answers(health: &Health, name: &str, count: usize, took: Duration, now: &mut Instant) {
+    for _ in 0..count {
+        let mut trial = health.begin(name, errand(Terms::Panic), *now).unwrap();
+        *now += took;
+        let _ = trial.answered(*now, 0.0);
+    }
+}
+
+#[test]
+fn legs_beside_slow_ones_are_a_fifth_of_the_answers_of_all_and_ten_more() {
+    let (health, mut now) = (Health::default(), Instant::now());
+    let taken =
+        |terms, now| (0..1000).take_while(|_| health.begin("dub/x", errand(terms), now).is_ok()).count();
+    assert_eq!(taken(Terms::Beside, now), 10);
+    answers(&health, NAME, 50, Duration::from_millis(1), &mut now);
+    assert_eq!(taken(Terms::Beside, now), 10);
+    // In the stead of a target that does not serve any more it is never too many, and counts.
+    assert_eq!(health.terms_beside(NAME, now), Terms::Beside);
+    trip(&health, now);
+    assert_eq!(health.terms_beside(NAME, now), Terms::Instead);
+    assert_eq!(taken(Terms::Instead, now), 1000);
+    answers(&health, "dub/x", 50, Duration::from_millis(1), &mut now);
+    assert_eq!(taken(Terms::Beside, now), 0);
+    assert_eq!(taken(Terms::Further, now), 1000, "what failed is not slow");
+    assert_eq!(taken(Terms::Beside, now + Duration::from_secs(11)), 10);
+}
+
+#[test]
+fn no_leg_begins_beside_at_a_target_that_is_slow_itself() {
+    let (health, mut now) = (Health::default(), Instant::now());
+    answers(&health, "quick/x", 100, Duration::from_millis(10), &mut now);
+    answers(&health, "quick/x", 5, Duration::from_millis(100), &mut now);
+    assert!(health.begin("quick/x", errand(Terms::Beside), now).is_ok(), "slower, and quick all the same");
+    let beside = |now| health.begin(NAME, errand(Terms::Beside), now).map(drop);
+    answers(&health, NAME, 100, Duration::from_millis(300), &mut now);
+    assert_eq!(beside(now), Ok(()));
+    answers(&health, NAME, 2, Duration::from_millis(610), &mut now);
+    assert_eq!(beside(now), Ok(()), "two of five");
+    answers(&health, NAME, 1, Duration::from_millis(610), &mut now);
+    assert_eq!(beside(now), Err(Denied::NoRetry));
+    assert_eq!(health.begin(NAME, errand(Terms::Instead), now).unwrap_err(), Denied::NoRetry);
+    assert!(health.begin(NAME, errand(Terms::Further), now).is_ok());
+    assert_eq!(beside(now + Duration::from_secs(3)), Ok(()), "nobody knows any more");
+}

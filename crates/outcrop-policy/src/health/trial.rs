@@ -8,6 +8,9 @@ use std::time::{Duration, Instant};
 
 use outcrop_core::failure::{Class, Failure, Reason};
 
+use parking_lot::Mutex;
+
+use super::allowance::Allowance;
 use super::breaker::{Gate, Transition, Verdict};
 use super::target::{Inner, Target};
 use super::{Errand, HINT_MAX, LONE_PROBE_EVERY, Terms};
@@ -48,6 +51,8 @@ pub enum Denied {
 #[derive(Debug)]
 pub struct Trial {
     target: Arc<Target>,
+    // What all targets share: their answers pay for legs beside slow ones.
+    beside: Arc<Mutex<Allowance>>,
     errand: Errand,
     begun: Instant,
     is_probe: bool,
@@ -58,16 +63,24 @@ pub struct Trial {
 }
 
 impl Trial {
-    pub(super) fn begin(target: Arc<Target>, errand: Errand, now: Instant) -> Result<Self, Denied> {
+    pub(super) fn begin(
+        target: Arc<Target>,
+        beside: Arc<Mutex<Allowance>>,
+        errand: Errand,
+        now: Instant,
+    ) -> Result<Self, Denied> {
         let mut inner = target.inner.lock();
-        let is_probe = inner.admits(errand.terms, now)?;
+        let is_probe = match errand.terms {
+            Terms::Beside | Terms::Instead => inner.admits_beside(&beside, errand, now)?,
+            Terms::First | Terms::Further | Terms::Panic | Terms::Lone => inner.admits(errand.terms, now)?,
+        };
         inner.in_flight = inner.in_flight.saturating_add(1);
         inner.last_begun = Some(now);
         if let Some(spec) = errand.quota {
             inner.quota.take(spec, errand.tokens, now);
         }
         drop(inner);
-        Ok(Self { target, errand, begun: now, is_probe, has_spoken: false, late_at: None })
+        Ok(Self { target, beside, errand, begun: now, is_probe, has_spoken: false, late_at: None })
     }
 
     /// Whether it finds out if its target has healed.
@@ -112,6 +125,7 @@ impl Trial {
     pub fn answered(&mut self, now: Instant, jitter: f64) -> Option<Transition> {
         self.has_spoken = true;
         let took = now.saturating_duration_since(self.begun);
+        self.beside.lock().count(now);
         let mut inner = self.target.inner.lock();
         inner.latency_mut(self.errand.shape).answered(took, now);
         inner.retries.count(now);
@@ -189,6 +203,27 @@ impl Inner {
         Ok(self.breaker.take_probe(now))
     }
 
+    /// Begins an attempt beside a slow one. Where this target is slow as well, all are: a second leg would
+    /// only add to what keeps them.
+    fn admits_beside(
+        &mut self,
+        beside: &Mutex<Allowance>,
+        errand: Errand,
+        now: Instant,
+    ) -> Result<bool, Denied> {
+        self.would_admit(errand.terms, now)?;
+        if self.latency(errand.shape).is_some_and(|latency| latency.is_strained(now)) {
+            return Err(Denied::NoRetry);
+        }
+        let mut beside = beside.lock();
+        if errand.terms == Terms::Beside && !beside.has(now) {
+            return Err(Denied::NoRetry);
+        }
+        let is_probe = self.admits(errand.terms, now)?;
+        beside.spend(now);
+        Ok(is_probe)
+    }
+
     /// Whether an attempt may begin; nothing is taken.
     pub(super) fn would_admit(&self, terms: Terms, now: Instant) -> Result<(), Denied> {
         // Where there is no other, or all others have failed, it may as well be asked.
@@ -211,15 +246,15 @@ impl Inner {
             Terms::Lone if quiet => Ok(()),
             Terms::Lone => Err(Denied::Tripped { wait: wait.min(LONE_PROBE_EVERY) }),
             // All that serve have failed: what is left of the retry budget may find out.
-            Terms::Further if self.retries.has(now) => Ok(()),
-            Terms::First | Terms::Further => Err(Denied::Tripped { wait }),
+            Terms::Further | Terms::Beside | Terms::Instead if self.retries.has(now) => Ok(()),
+            Terms::First | Terms::Further | Terms::Beside | Terms::Instead => Err(Denied::Tripped { wait }),
         }
     }
 }
 
 /// A target that may have healed, or ramps up, bears little: further attempts are held to its retry budget.
 fn needs_retry(terms: Terms, gate: Gate) -> bool {
-    terms == Terms::Further && gate != Gate::Open { percent: 100 }
+    matches!(terms, Terms::Further | Terms::Beside | Terms::Instead) && gate != Gate::Open { percent: 100 }
 }
 
 /// What a failure says about its target; `None` when the fault is the caller's or the gateway's.

@@ -29,6 +29,8 @@ pub enum Truth {
     Hangs,
     /// It says 429 to this share of requests.
     Throttles(f64, f64),
+    /// It answers so many at once in a time of this mean; the others wait for their turn.
+    Bears(f64, usize),
 }
 
 /// A target and its life: what is true from which millisecond on.
@@ -76,6 +78,8 @@ pub struct Tally {
     pub late: u32,
     /// Longest time that a failed try took from a request that was answered in the end, in milliseconds.
     pub lost_ms_max: f64,
+    /// Most attempts for a request in any ten seconds.
+    pub burst_max: f64,
     /// Trials that were still counted as under way at the end.
     pub leaked: u32,
 }
@@ -91,6 +95,7 @@ struct Request {
 /// A try that is under way.
 struct Try {
     id: u64,
+    name: String,
     trial: Trial,
     slow_at: Option<Instant>,
 }
@@ -122,6 +127,10 @@ pub struct World<'a> {
     requests: HashMap<usize, Request>,
     tally: Tally,
     probes: usize,
+    /// Requests and attempts of each second.
+    seconds: Vec<(u32, u32)>,
+    /// When each that works at a target is free, in microseconds.
+    free_us: Vec<Vec<u64>>,
 }
 
 /// Microseconds between two looks for targets that wait.
@@ -141,6 +150,8 @@ impl<'a> World<'a> {
             requests: HashMap::new(),
             tally: Tally::default(),
             probes: 0,
+            seconds: vec![(0, 0); scenario.lasts_ms as usize / 1_000 + 200],
+            free_us: vec![Vec::new(); scenario.lives.len()],
         };
         world.arrive_after(0);
         world.push(LOOKS_EVERY_US, 0, Outcome::Looks);
@@ -157,6 +168,12 @@ impl<'a> World<'a> {
         for life in &scenario.lives {
             world.tally.leaked += world.health.report(&name(life), end).in_flight;
         }
+        let whole = world.seconds.get(..scenario.lasts_ms as usize / 1_000).unwrap();
+        let bursts = whole.windows(10).map(|ten| {
+            let (requests, attempts) = ten.iter().fold((0, 0), |sum, one| (sum.0 + one.0, sum.1 + one.1));
+            f64::from(attempts) / f64::from(requests.max(1))
+        });
+        world.tally.burst_max = bursts.fold(0.0, f64::max);
         world.tally
     }
 
@@ -181,6 +198,7 @@ impl<'a> World<'a> {
         let plan = self.plan(&operation, now);
         let number = self.tally.requests as usize;
         self.tally.requests += 1;
+        self.seconds[us as usize / 1_000_000].0 += 1;
         self.judge(&plan, &operation, us / 1_000);
         let walk = Walk::of(&plan, 0);
         let request = Request { plan, at: now, deadline, walk, tries: Vec::new() };
@@ -210,7 +228,7 @@ impl<'a> World<'a> {
                 at: now,
                 deadline: now + Duration::from_secs(6),
                 walk: Walk::default(),
-                tries: vec![Try { id: self.count + 1, trial, slow_at: None }],
+                tries: vec![Try { id: self.count + 1, name: waiting.into_string(), trial, slow_at: None }],
             };
             self.requests.insert(number, request);
             self.push(at, number, outcome);
@@ -253,7 +271,10 @@ impl<'a> World<'a> {
                 request.walk.denied(position, Denied::NoRetry);
                 continue;
             }
-            let terms = request.walk.terms();
+            let terms = match request.tries.last() {
+                Some(slow) => self.health.terms_beside(&slow.name, now),
+                None => request.walk.terms(),
+            };
             let errand = Errand { shape: Shape::Whole, tokens: 1_000, quota: life.quota, terms };
             let trial = match self.health.begin(&name(life), errand, now) {
                 Ok(trial) => trial,
@@ -270,9 +291,15 @@ impl<'a> World<'a> {
             let target = choice.target.index();
             let deadline = us + remaining.as_micros() as u64;
             self.tally.attempts += 1;
+            self.seconds[us as usize / 1_000_000].1 += 1;
             self.count += 1;
             let id = self.count;
-            request.tries.push(Try { id, trial, slow_at: slow_after.map(|after| now + after) });
+            request.tries.push(Try {
+                id,
+                name: name(life),
+                trial,
+                slow_at: slow_after.map(|after| now + after),
+            });
             if let Some(after) = slow_after {
                 // Rounded up: a moment early it is not slow.
                 self.push(us + after.as_micros() as u64 + 1, number, Outcome::Slow);
@@ -316,13 +343,24 @@ impl<'a> World<'a> {
             Truth::Refuses => (soon, Outcome::Refused),
             Truth::Hangs => (u64::MAX, Outcome::GivenUp),
             Truth::Throttles(share, _) if self.dice.random_bool(share) => (soon, Outcome::Throttled),
-            Truth::Answers(mean) | Truth::Throttles(_, mean) => {
-                // Between half and three times the mean, most of it near the lower end.
-                let drawn = self.dice.random_range(0.0..1.0f64);
-                let factor = 0.75 + 0.5 * drawn.powi(2) - 0.166 + drawn.powi(40) * 1.5;
-                (us + (mean * factor * 1_150.0) as u64, Outcome::Answers)
+            Truth::Answers(mean) | Truth::Throttles(_, mean) => (us + self.takes(mean), Outcome::Answers),
+            Truth::Bears(mean, at_once) => {
+                let takes = self.takes(mean);
+                let free = &mut self.free_us[target];
+                free.resize(at_once, 0);
+                let first = free.iter_mut().min().unwrap();
+                // What its caller has left is answered all the same.
+                *first = us.max(*first) + takes;
+                (*first, Outcome::Answers)
             }
         }
+    }
+
+    /// Between half and three times the mean, most of it near the lower end.
+    fn takes(&mut self, mean: f64) -> u64 {
+        let drawn = self.dice.random_range(0.0..1.0f64);
+        let factor = 0.75 + 0.5 * drawn.powi(2) - 0.166 + drawn.powi(40) * 1.5;
+        (mean * factor * 1_150.0) as u64
     }
 
     fn end_try(&mut self, number: usize, id: u64, outcome: Outcome, us: u64, now: Instant) {
@@ -432,7 +470,7 @@ impl<'a> World<'a> {
 /// What an answer is expected to take; what fails counts as five seconds, as long as some do not.
 fn expected_ms(truth: Truth) -> f64 {
     match truth {
-        Truth::Answers(mean) => mean,
+        Truth::Answers(mean) | Truth::Bears(mean, _) => mean,
         Truth::Throttles(share, mean) if share < 1.0 => mean * (1.0 - share) + 5_000.0 * share,
         Truth::Throttles(..) | Truth::Refuses | Truth::Hangs => f64::INFINITY,
     }

@@ -64,15 +64,18 @@ impl<'a> Course<'a> {
             self.looks_at = self.slow_at();
             return Turn::Wait;
         }
+        // When the process itself is late every target seems slow.
+        let own = self.exchange.gateway.slots.own_delay();
+        let is_late = self.legs.last().is_some_and(|leg| leg.waited(now) < own);
         let mut from = 0;
         while let Some(position) = self.walk.next(from) {
             from = position + 1;
             let Some(choice) = self.plan.choices.get(position) else { break };
-            if self.is_under_way() && !self.may_go_beside(position, choice, is_hedge) {
+            if self.is_under_way() && (is_late || !self.may_go_beside(position, choice, is_hedge)) {
                 self.walk.denied(position, Denied::NoRetry);
                 continue;
             }
-            let terms = if is_hedge { Terms::First } else { self.walk.terms() };
+            let terms = self.terms(is_hedge, now);
             match self.begin(position, choice, terms, record).await {
                 Begun::Leg(leg) => return self.has_begun(leg, is_hedge),
                 Begun::Ended(at, opened) => return Turn::Ended(at, opened),
@@ -219,6 +222,14 @@ impl<'a> Course<'a> {
         };
         self.legs.push(leg);
         Turn::Wait
+    }
+
+    fn terms(&self, is_hedge: bool, now: Instant) -> Terms {
+        match self.legs.last() {
+            Some(_) if is_hedge => Terms::First,
+            Some(slow) => self.exchange.gateway.health.terms_beside(slow.target(), now.into_std()),
+            None => self.walk.terms(),
+        }
     }
 
     /// Whether this choice may be asked while others are under way.

@@ -146,3 +146,18 @@ async fn the_watch_tells_of_what_it_overslept_and_ends_when_told() {
     assert_eq!(slots.view().0.limit, 10);
     drop(held);
 }
+
+#[tokio::test(start_paused = true)]
+async fn late_tasks_are_known_for_a_while_and_then_forgotten() {
+    let slots = slots(1);
+    assert_eq!(slots.own_delay(), Duration::ZERO);
+    for _ in 0..100 {
+        slots.hear_delay(Duration::from_millis(100));
+    }
+    let own = slots.own_delay();
+    assert!(own.abs_diff(Duration::from_millis(800)) < Duration::from_millis(20), "{own:?}");
+    for _ in 0..100 {
+        slots.hear_delay(Duration::ZERO);
+    }
+    assert!(slots.own_delay() < Duration::from_millis(1), "{:?}", slots.own_delay());
+}
