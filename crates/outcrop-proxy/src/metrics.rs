@@ -125,7 +125,6 @@ pub struct Metrics {
     suspense_nusd: Gauge,
     leases: Gauge,
     alerts_firing: Gauge,
-    firing: Arc<Firing>,
     pub(crate) inflight: Gauge,
     inflight_limit: Gauge,
     shed: Family<ShedLabels, Counter>,
@@ -145,6 +144,7 @@ struct Firing {
 /// What the gateway itself takes.
 #[derive(Debug, Clone, Default)]
 struct ImpactGauges {
+    firing: Arc<Firing>,
     percent: Family<ResourceLabels, Gauge<f64, AtomicU64>>,
     alarm: Family<ResourceLabels, Gauge>,
 }
@@ -179,7 +179,6 @@ impl Metrics {
             suspense_nusd: Gauge::default(),
             leases: Gauge::default(),
             alerts_firing: Gauge::default(),
-            firing: Arc::default(),
             inflight: Gauge::default(),
             inflight_limit: Gauge::default(),
             shed: Family::default(),
@@ -219,11 +218,7 @@ impl Metrics {
         registry.register("budget_nusd", "Budgets of money this process has used", m.budget_nusd);
         registry.register("suspense_nusd", "Sent, and its cost is not known", m.suspense_nusd);
         registry.register("leases", "Accounts of which this process holds a part", m.leases);
-        registry.register(
-            "alerts_firing",
-            "Burn-rate alerts and alarms of the impact that fire",
-            m.alerts_firing,
-        );
+        registry.register("alerts_firing", "Alerts and alarms that fire", m.alerts_firing);
         registry.register("inflight", "Exchanges being served", m.inflight);
         registry.register("inflight_limit", "Exchanges that may be served at once", m.inflight_limit);
         registry.register("shed", "Requests turned away under load, by priority and reason", m.shed);
@@ -286,7 +281,7 @@ impl Metrics {
 
     /// Sets how many burn-rate alerts fire, and what is in suspense altogether.
     pub fn alerts(&self, firing: usize, suspense_nusd: i64) {
-        self.fire(&self.firing.burning, firing);
+        self.fire(&self.impact.firing.burning, firing);
         self.suspense_nusd.set(suspense_nusd);
     }
 
@@ -308,14 +303,14 @@ impl Metrics {
             self.impact.percent.get_or_create(&labels).set(standing.percent.unwrap_or(0.0));
         }
         let firing = standings.iter().filter(|standing| standing.alarmed).count();
-        self.fire(&self.firing.impact, firing);
+        self.fire(&self.impact.firing.impact, firing);
     }
 
     /// So many of one kind fire.
     fn fire(&self, of_kind: &AtomicU64, firing: usize) {
         of_kind.store(firing as u64, Ordering::Relaxed);
         let load = |kind: &AtomicU64| kind.load(Ordering::Relaxed);
-        let all = load(&self.firing.burning).saturating_add(load(&self.firing.impact));
+        let all = load(&self.impact.firing.burning).saturating_add(load(&self.impact.firing.impact));
         self.alerts_firing.set(i64::try_from(all).unwrap_or(i64::MAX));
     }
 

@@ -22,8 +22,8 @@ use outcrop_store::{AccountFilter, Administrator, ReplicaView, Store, StoreError
 use serde_json::{Value, json};
 
 use self::account::Account;
-pub(crate) use self::account::time;
 use self::limits::{Limits, Override, Row};
+use crate::clock::time;
 use crate::config;
 use crate::impacting::Impacting;
 
@@ -82,6 +82,11 @@ impl Budgeting for Desk {
 }
 
 impl Desk {
+    pub(crate) fn new(gateway: &Arc<Gateway>, store: &Store, limits: &Limits, impacting: &Impacting) -> Self {
+        let (gateway, store) = (Arc::clone(gateway), store.clone());
+        Self { gateway, store, limits: limits.clone(), impacting: impacting.clone() }
+    }
+
     fn now_ms(&self) -> i64 {
         self.gateway.ledger().time_ms(self.gateway.keeper.now())
     }

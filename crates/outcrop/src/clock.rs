@@ -20,3 +20,8 @@ pub(crate) fn unix_ms() -> u64 {
 pub(crate) fn wall() -> jiff::Timestamp {
     i64::try_from(unix()).ok().and_then(|s| jiff::Timestamp::from_second(s).ok()).unwrap_or_default()
 }
+
+/// A time by the wall clock as people read it.
+pub(crate) fn time(ms: i64) -> Option<String> {
+    Some(jiff::Timestamp::from_millisecond(ms).ok()?.strftime("%FT%TZ").to_string())
+}

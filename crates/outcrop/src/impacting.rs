@@ -19,8 +19,7 @@ use tokio::time::{Instant, MissedTickBehavior, interval};
 use tokio_util::sync::CancellationToken;
 
 use self::source::Source;
-use crate::budgeting::time;
-use crate::clock::unix_ms;
+use crate::clock::{time, unix_ms};
 use crate::memory;
 
 /// When the impact alarms, and what is stopped then.

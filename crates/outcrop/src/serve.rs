@@ -234,12 +234,7 @@ impl Running {
         let (stopper, stopping) = stopping::start(&checked.stop, base, &gateway, authority.register());
         let limits = limits(checked, &gateway, &authority);
         let impacting = Impacting::new(Arc::clone(&gateway), checked.impact.clone(), &checked.memory);
-        let desk = Desk {
-            gateway: Arc::clone(&gateway),
-            store: store.clone(),
-            limits: limits.clone(),
-            impacting: impacting.clone(),
-        };
+        let desk = Desk::new(&gateway, &store, &limits, &impacting);
         let budgets = outcrop_admin::budgets(Arc::new(desk.clone()));
         let (register, is_kept) = authority.register();
         let overlay = Overlay::new(Arc::clone(&gateway), register, checked.routes.clone());

@@ -1,6 +1,6 @@
 //! One account as an operator sees it: the three numbers apart, what is left, how fast it goes.
 
-use jiff::Timestamp;
+use crate::clock::time;
 use outcrop_policy::ledger::burn::{LOOK_BACK_MS, SLOT_MS, Slot, burn, forecast};
 use outcrop_policy::ledger::{AccountRow, Balance, BudgetSpec, Burn, Dimension, Level};
 use outcrop_store::journal::Pace;
@@ -114,9 +114,4 @@ impl Account {
             burn: length_ms.map(|length| burn(slots, limit, length, now_ms).to_vec()).unwrap_or_default(),
         }
     }
-}
-
-/// A time as people and programs read it.
-pub(crate) fn time(ms: i64) -> Option<String> {
-    Some(Timestamp::from_millisecond(ms).ok()?.strftime("%FT%TZ").to_string())
 }

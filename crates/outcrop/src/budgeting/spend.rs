@@ -14,8 +14,8 @@ use outcrop_store::journal::{ANSWER_ROWS_MAX, Attributed, Group};
 use outcrop_store::{Administrator, Store};
 use serde_json::{Value, json};
 
-use super::account::time;
 use super::{failed, not_done};
+use crate::clock::time;
 
 /// Answers a question about spending.
 pub(super) async fn of(
