@@ -233,35 +233,24 @@ impl Running {
         let base = file.as_deref().unwrap_or(Path::new(""));
         let (stopper, stopping) = stopping::start(&checked.stop, base, &gateway, authority.register());
         let limits = limits(checked, &gateway, &authority);
-        let impacting = Impacting::new(Arc::clone(&gateway), checked.impact.clone(), &checked.memory);
-        let desk = Desk::new(&gateway, &store, &limits, &impacting);
-        let budgets = outcrop_admin::budgets(Arc::new(desk.clone()));
-        let (register, is_kept) = authority.register();
-        let overlay = Overlay::new(Arc::clone(&gateway), register, checked.routes.clone());
-        let optimizing = Optimizing::new(Arc::clone(&gateway), overlay.clone());
-        let helm = Helm {
-            impacting: impacting.clone(),
-            gateway: Arc::clone(&gateway),
-            overlay: overlay.clone(),
-            optimizing: optimizing.clone(),
-            is_kept,
-        };
-        let more = more(&authority).merge(outcrop_admin::stops(stopper)).merge(budgets);
-        let more = more.merge(outcrop_admin::steering(Arc::new(helm)));
-        let more = more.merge(outcrop_admin::keyed(store.clone())).merge(impacting.routes());
-        let more = more.merge(outcrop_admin::takeover(Arc::clone(&successor) as _));
+        let helm = Arc::new(helm(checked, &gateway, &authority));
+        let desk = Desk::new(&gateway, &store, &limits, &helm.impacting);
+        let more = more(&authority)
+            .merge(outcrop_admin::stops(stopper))
+            .merge(outcrop_admin::budgets(Arc::new(desk.clone())))
+            .merge(outcrop_admin::steering(Arc::clone(&helm) as _))
+            .merge(outcrop_admin::keyed(store.clone()))
+            .merge(helm.impacting.routes())
+            .merge(outcrop_admin::takeover(Arc::clone(&successor) as _));
         let admin_thread = admin::start(sockets, view, more, stopping, stop_admin.clone())?;
         gateway.background.spawn(authority.clone().follow(drain.clone()));
         gateway.background.spawn(limits.clone().follow(drain.clone()));
-        gateway.background.spawn(overlay.clone().follow(drain.clone()));
-        gateway.background.spawn(optimizing.clone().watch(drain.clone()));
         let end_export = CancellationToken::new();
         export::start(&checked.export, &gateway, end_export.clone())?;
-        look_after(&gateway, checked, desk, &drain);
-        gateway.background.spawn(impacting.watch(drain.clone()));
+        look_after(checked, &helm, desk, &drain);
         if let Some(file) = file {
             let (gateway, authority) = (Arc::clone(&gateway), authority.clone());
-            let parts = reload::Parts { gateway, authority, limits, overlay };
+            let parts = reload::Parts { gateway, authority, limits, overlay: helm.overlay.clone() };
             background.spawn(reload::watch(parts, file, drain.clone()));
         }
         let ending = Ending { drain: drain.clone(), handed: successor.handed.clone() };
@@ -275,7 +264,7 @@ impl Running {
             admin: admin_address,
             gateway,
             authority,
-            optimizing,
+            optimizing: helm.optimizing.clone(),
             store,
             drain,
             end_export,
@@ -397,12 +386,30 @@ fn operator_socket(named: Option<&Path>, file: Option<&Path>) -> Result<Option<S
 }
 
 /// What watches the gateway itself: its money, its targets, its delay, its memory.
-fn look_after(gateway: &Arc<Gateway>, checked: &Checked, desk: Desk, drain: &CancellationToken) {
-    gateway.background.spawn(watch::watch(desk, drain.clone()));
+fn look_after(checked: &Checked, helm: &Helm, desk: Desk, drain: &CancellationToken) {
+    let Helm { gateway, overlay, optimizing, impacting, .. } = helm;
     let slots = || Arc::clone(&gateway.slots);
-    gateway.background.spawn(outcrop_proxy::probe::watch(Arc::clone(gateway), drain.clone()));
-    gateway.background.spawn(watch_delay(slots(), drain.clone()));
-    gateway.background.spawn(memory::watch(slots(), checked.memory.clone(), drain.clone()));
+    let tasks = &gateway.background;
+    tasks.spawn(overlay.clone().follow(drain.clone()));
+    tasks.spawn(optimizing.clone().watch(drain.clone()));
+    tasks.spawn(impacting.clone().watch(drain.clone()));
+    tasks.spawn(watch::watch(desk, drain.clone()));
+    tasks.spawn(outcrop_proxy::probe::watch(Arc::clone(gateway), drain.clone()));
+    tasks.spawn(watch_delay(slots(), drain.clone()));
+    tasks.spawn(memory::watch(slots(), checked.memory.clone(), drain.clone()));
+}
+
+/// What an operator steers by: flags, the optimizer, what the gateway costs.
+fn helm(checked: &Checked, gateway: &Arc<Gateway>, authority: &Authority) -> Helm {
+    let (register, is_kept) = authority.register();
+    let overlay = Overlay::new(Arc::clone(gateway), register, checked.routes.clone());
+    Helm {
+        impacting: Impacting::new(Arc::clone(gateway), checked.impact.clone(), &checked.memory),
+        optimizing: Optimizing::new(Arc::clone(gateway), overlay.clone()),
+        gateway: Arc::clone(gateway),
+        overlay,
+        is_kept,
+    }
 }
 
 /// The routes of the operator's API that change something.
