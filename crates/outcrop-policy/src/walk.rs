@@ -60,9 +60,9 @@ impl Walk {
     pub fn terms(&self) -> Terms {
         match self.mode {
             Mode::Lone => Terms::Lone,
-            Mode::Panic if self.sent == 0 => Terms::Panic,
+            Mode::Panic => Terms::Panic,
             Mode::Usual if self.sent == 0 => Terms::First,
-            Mode::Panic | Mode::Usual => Terms::Further,
+            Mode::Usual => Terms::Further,
         }
     }
 
@@ -111,9 +111,9 @@ impl Walk {
     }
 
     /// After how long to look again, when nothing could be tried; `None` when nobody is worth waiting for:
-    /// all have been asked, the only one has failed, all that are left wanted to be left alone before
-    /// anything was sent, or none will be asked within the `remaining` time. Where nobody served to begin
-    /// with, only those are waited for that were `alive` a moment ago.
+    /// all have been asked, the only one has failed, one was tried where none serves, all that are left
+    /// wanted to be left alone before anything was sent, or none will be asked within the `remaining`
+    /// time. Where nobody served to begin with, only those are waited for that were `alive` a moment ago.
     pub fn looks_again(
         &self,
         plan: &Plan,
@@ -142,8 +142,9 @@ impl Walk {
         }
     }
 
+    /// Where nobody serves, one try is all: more would only add to the trouble.
     fn is_over(&self) -> bool {
-        self.sent >= ATTEMPTS_MAX
+        self.sent >= if self.mode == Mode::Panic { 1 } else { ATTEMPTS_MAX }
     }
 
     fn mark(&mut self, position: usize, mark: Mark) {
@@ -239,18 +240,22 @@ mod tests {
         // Nothing was sent: the caller is told at once when to come back.
         assert_eq!(waits(Mode::Usual, 0, RESTS, true), None);
         assert_eq!(waits(Mode::Lone, 0, TRIPPED, true), None);
-        assert_eq!(waits(Mode::Panic, 1, TRIPPED, true), Some(LOOK_MAX));
-        assert_eq!(waits(Mode::Panic, 1, TRIPPED, false), None);
+        assert_eq!(waits(Mode::Panic, 0, TRIPPED, true), Some(LOOK_MAX));
+        assert_eq!(waits(Mode::Panic, 0, TRIPPED, false), None);
+        assert_eq!(waits(Mode::Panic, 1, TRIPPED, true), None);
         let late = Denied::Resting { wait: TEN };
         assert_eq!(waits(Mode::Usual, 1, late, true), None);
     }
 
     #[test]
-    fn in_a_panic_one_target_is_asked_whatever_its_health_and_others_on_their_terms() {
+    fn in_a_panic_one_target_is_asked_whatever_its_health() {
         let mut walk = Walk::of(&plan(3, Mode::Panic), 0);
         assert_eq!(walk.terms(), Terms::Panic);
         walk.sent(0);
-        assert_eq!((walk.next(0), walk.terms()), (Some(1), Terms::Further));
+        assert_eq!(walk.next(0), None);
+        // One that was not sent is no try.
+        walk.unsent();
+        assert_eq!(walk.next(0), Some(1));
         assert_eq!(Walk::of(&plan(1, Mode::Lone), 0).terms(), Terms::Lone);
     }
 

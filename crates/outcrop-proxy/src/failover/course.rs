@@ -60,13 +60,15 @@ impl<'a> Course<'a> {
     pub(super) async fn set_out(&mut self, record: &mut Record) -> Turn {
         let now = Instant::now();
         let is_hedge = self.is_under_way() && !self.is_slow(now);
-        if is_hedge && !self.hedge.take(self.exchange.gateway) {
-            self.looks_at = self.slow_at();
-            return Turn::Wait;
-        }
         // When the process itself is late every target seems slow.
         let own = self.exchange.gateway.slots.own_delay();
-        let is_late = self.legs.last().is_some_and(|leg| leg.waited(now) < own);
+        let late = self.legs.last().map_or(Duration::ZERO, |leg| own.saturating_sub(leg.waited(now)));
+        let is_late = !late.is_zero();
+        if is_hedge && (is_late || !self.hedge.take(self.exchange.gateway)) {
+            let again = is_late.then(|| now + late);
+            self.looks_at = again.into_iter().chain(self.slow_at()).min();
+            return Turn::Wait;
+        }
         let mut from = 0;
         while let Some(position) = self.walk.next(from) {
             from = position + 1;
