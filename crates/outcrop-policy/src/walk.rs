@@ -60,7 +60,8 @@ impl Walk {
     pub fn terms(&self) -> Terms {
         match self.mode {
             Mode::Lone => Terms::Lone,
-            Mode::Panic => Terms::Panic,
+            Mode::Panic if self.sent == 0 => Terms::Panic,
+            Mode::Panic => Terms::Hopeful,
             Mode::Usual if self.sent == 0 => Terms::First,
             Mode::Usual => Terms::Further,
         }
@@ -121,7 +122,9 @@ impl Walk {
         mut alive: impl FnMut(&Choice) -> bool,
     ) -> Option<Duration> {
         let all_rest = self.kept_from().all(|(_, why)| matches!(why, Denied::Resting { .. }));
-        if self.is_over() || self.mode == Mode::Lone || (self.sent == 0 && all_rest) {
+        // Where nobody serves, more tries would only add to the trouble.
+        let was_tried = self.mode == Mode::Panic && self.sent > 0;
+        if self.is_over() || self.mode == Mode::Lone || was_tried || (self.sent == 0 && all_rest) {
             return None;
         }
         let is_hopeful = |position: usize, alive: &mut dyn FnMut(&Choice) -> bool| {
@@ -142,9 +145,8 @@ impl Walk {
         }
     }
 
-    /// Where nobody serves, one try is all: more would only add to the trouble.
     fn is_over(&self) -> bool {
-        self.sent >= if self.mode == Mode::Panic { 1 } else { ATTEMPTS_MAX }
+        self.sent >= ATTEMPTS_MAX
     }
 
     fn mark(&mut self, position: usize, mark: Mark) {
@@ -248,14 +250,11 @@ mod tests {
     }
 
     #[test]
-    fn in_a_panic_one_target_is_asked_whatever_its_health() {
+    fn in_a_panic_one_target_is_asked_whatever_its_health_and_others_that_give_hope() {
         let mut walk = Walk::of(&plan(3, Mode::Panic), 0);
         assert_eq!(walk.terms(), Terms::Panic);
         walk.sent(0);
-        assert_eq!(walk.next(0), None);
-        // One that was not sent is no try.
-        walk.unsent();
-        assert_eq!(walk.next(0), Some(1));
+        assert_eq!((walk.next(0), walk.terms()), (Some(1), Terms::Hopeful));
         assert_eq!(Walk::of(&plan(1, Mode::Lone), 0).terms(), Terms::Lone);
     }
 

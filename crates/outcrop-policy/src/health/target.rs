@@ -54,6 +54,7 @@ pub(super) struct Inner {
     pub(super) answers: u64,
     pub(super) failures: u64,
     pub(super) answered_at: Option<Instant>,
+    pub(super) failed_at: Option<Instant>,
 }
 
 /// Everything that is known of a target, for people.
@@ -218,6 +219,7 @@ impl Default for Inner {
             answers: 0,
             failures: 0,
             answered_at: None,
+            failed_at: None,
         }
     }
 }

@@ -72,7 +72,9 @@ impl Trial {
         let mut inner = target.inner.lock();
         let is_probe = match errand.terms {
             Terms::Beside | Terms::Instead => inner.admits_beside(&beside, errand, now)?,
-            Terms::First | Terms::Further | Terms::Panic | Terms::Lone => inner.admits(errand.terms, now)?,
+            Terms::First | Terms::Further | Terms::Panic | Terms::Hopeful | Terms::Lone => {
+                inner.admits(errand.terms, now)?
+            }
         };
         inner.in_flight = inner.in_flight.saturating_add(1);
         inner.last_begun = Some(now);
@@ -116,6 +118,7 @@ impl Trial {
         let took = now.saturating_duration_since(self.begun);
         let mut inner = self.target.inner.lock();
         inner.failures = inner.failures.saturating_add(1);
+        inner.failed_at = Some(now);
         inner.latency_mut(self.errand.shape).failed(FAILURE_COUNTS_AS.max(took), now);
         inner.weigh_load(now, Outcome::Overloaded);
         inner.breaker.record(Verdict::Late, self.begun, now, jitter)
@@ -151,6 +154,7 @@ impl Trial {
         let took = now.saturating_duration_since(self.begun);
         let mut inner = self.target.inner.lock();
         inner.failures = inner.failures.saturating_add(1);
+        inner.failed_at = Some(now);
         let hint = failure.retry_after.map(|hint| hint.min(HINT_MAX));
         if failure.class != Class::Partial {
             let counts_as = hint.unwrap_or(FAILURE_COUNTS_AS).max(took);
@@ -243,12 +247,22 @@ impl Inner {
         let wait = until.map_or(LONE_PROBE_EVERY, |until| until.saturating_duration_since(now));
         match terms {
             Terms::Panic => Ok(()),
+            Terms::Hopeful if self.is_hopeful(now) => Ok(()),
             Terms::Lone if quiet => Ok(()),
             Terms::Lone => Err(Denied::Tripped { wait: wait.min(LONE_PROBE_EVERY) }),
             // All that serve have failed: what is left of the retry budget may find out.
             Terms::Further | Terms::Beside | Terms::Instead if self.retries.has(now) => Ok(()),
-            Terms::First | Terms::Further | Terms::Beside | Terms::Instead => Err(Denied::Tripped { wait }),
+            Terms::First | Terms::Further | Terms::Hopeful | Terms::Beside | Terms::Instead => {
+                Err(Denied::Tripped { wait })
+            }
         }
+    }
+
+    /// Whether nothing was heard against it for a moment. Where all fail, each is asked all the time.
+    fn is_hopeful(&self, now: Instant) -> bool {
+        self.failed_at.is_none_or(|failed| {
+            self.answered_at > Some(failed) || now.saturating_duration_since(failed) >= LONE_PROBE_EVERY
+        })
     }
 }
 
