@@ -212,7 +212,7 @@ fn total_outage() {
         play(
             title,
             &all,
-            &Bars { right: 95.0, errors: u32::MAX, attempts: 1.25, burst: 1.5, lost_ms: 10_000.0 },
+            &Bars { right: 95.0, errors: u32::MAX, attempts: 1.25, burst: 1.7, lost_ms: 10_000.0 },
         );
     }
 }
