@@ -13,6 +13,7 @@ use axum::middleware;
 use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
 use axum::{Json, Router};
+use outcrop_policy::Scope;
 use outcrop_policy::stops::Level;
 use outcrop_store::Administrator;
 use serde::{Deserialize, Serialize};
@@ -79,6 +80,23 @@ pub struct NotDone {
     pub status: StatusCode,
     /// The cause and the way out.
     pub message: String,
+}
+
+impl NotDone {
+    /// With this status, for this reason.
+    pub fn new(status: StatusCode, message: impl Into<String>) -> Self {
+        Self { status, message: message.into() }
+    }
+}
+
+/// Nobody orders what is not his: 403 for an administrator whose bounds do not cover the scope.
+pub fn may_order(who: &Administrator, scope: &Scope) -> Result<(), NotDone> {
+    if who.may_administer(scope) {
+        return Ok(());
+    }
+    let own: Vec<String> = who.manages.iter().map(Scope::to_string).collect();
+    let text = format!("{} manages {} only, and not {scope}.", who.name, own.join(", "));
+    Err(NotDone::new(StatusCode::FORBIDDEN, text))
 }
 
 /// What comes of an order, later.

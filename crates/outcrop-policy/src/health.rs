@@ -65,8 +65,7 @@ pub enum Terms {
     Instead,
     /// No legal target serves: health is not asked.
     Panic,
-    /// A further one where none serves: only at a target that has not failed for a second, or has answered
-    /// since.
+    /// A further one where none serves: only at a target that has not failed for a second.
     Hopeful,
     /// No other target is legal: asked once a second while it is tripped.
     Lone,

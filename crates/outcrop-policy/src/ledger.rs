@@ -41,8 +41,8 @@ pub use window::{Calendar, Span, Window};
 use crate::Attribution;
 use leases::{Leases, WALKED_AT_ONCE};
 
-/// Settlements that a report has room for before it has to grow: those of 20 ms at 10,000 a second.
-const SETTLED_PER_REPORT: usize = 200;
+/// Settlements that a report has room for before it has to grow: those of 100 ms at 10,000 a second.
+const SETTLED_PER_REPORT: usize = 1_000;
 
 /// What is asked of the ledger for one attempt.
 #[derive(Debug, Clone, Copy)]

@@ -189,9 +189,9 @@ impl<'a> Leg<'a> {
     }
 
     /// Another target is asked in its stead. Its answer is welcome all the same, until that one answers.
-    pub(crate) fn is_late(&mut self) {
+    pub(crate) fn turn_late(&mut self) {
         self.is_late = true;
-        self.trial.is_late();
+        self.trial.turn_late();
     }
 
     /// When another leg may be started beside it.

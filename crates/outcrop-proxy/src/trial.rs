@@ -43,8 +43,8 @@ impl Trial {
     }
 
     /// Another target is asked in its stead, and its answer may come yet.
-    pub(crate) fn is_late(&mut self) {
-        let change = self.inner.is_late(now(), rand::random());
+    pub(crate) fn turn_late(&mut self) {
+        let change = self.inner.turn_late(now(), rand::random());
         self.tell(change);
     }
 

@@ -13,7 +13,7 @@ use std::sync::Arc;
 
 use http::StatusCode;
 use outcrop_admin::budgets::{Budgeting, LimitOrder, ReconcileOrder, SpendQuery, Which};
-use outcrop_admin::stops::{Answering, NotDone};
+use outcrop_admin::stops::{Answering, NotDone, may_order};
 use outcrop_policy::ledger::{Amount, Crossing, Entry, EntryState, Settled};
 use outcrop_policy::{Attribution, Scope};
 use outcrop_proxy::Gateway;
@@ -218,7 +218,9 @@ impl Desk {
     async fn set_limit(&self, order: &LimitOrder, who: &Administrator) -> Result<Value, NotDone> {
         let rows = self.limits.rows();
         let wanted = match &order.limit {
-            Some(text) => Some(config::budget_limit(text).map_err(|e| not_done(StatusCode::BAD_REQUEST, e))?),
+            Some(text) => {
+                Some(config::budget_limit(text).map_err(|e| NotDone::new(StatusCode::BAD_REQUEST, e))?)
+            }
             None => None,
         };
         let fits = |row: &&Row| {
@@ -232,13 +234,13 @@ impl Desk {
                 return Err(unknown(&order.budget, &rows));
             }
             let text = format!("`{}` is several budgets; name one of: {}", order.budget, ids.join(", "));
-            return Err(not_done(StatusCode::BAD_REQUEST, text));
+            return Err(NotDone::new(StatusCode::BAD_REQUEST, text));
         };
-        allowed(who, &row.file.scope)?;
+        may_order(who, &row.file.scope)?;
         let set = match wanted {
             Some((_, unit)) if unit != row.file.dimension => {
                 let text = format!("{} counts {}", row.file.id, row.file.dimension.label());
-                return Err(not_done(StatusCode::BAD_REQUEST, text));
+                return Err(NotDone::new(StatusCode::BAD_REQUEST, text));
             }
             Some((limit, _)) => Some(Override { limit, by: who.name.to_string(), at_ms: self.now_ms() }),
             None => None,
@@ -344,18 +346,9 @@ fn sees_entry(who: &Administrator, entry: &Entry) -> bool {
     who.manages.is_empty() || who.manages.iter().any(|own| own.matches(&whose))
 }
 
-fn allowed(who: &Administrator, scope: &Scope) -> Result<(), NotDone> {
-    if who.may_administer(scope) {
-        return Ok(());
-    }
-    let own: Vec<String> = who.manages.iter().map(Scope::to_string).collect();
-    let text = format!("{} manages {} only, and not {scope}.", who.name, own.join(", "));
-    Err(not_done(StatusCode::FORBIDDEN, text))
-}
-
 /// For what concerns everybody.
 fn everywhere(who: &Administrator) -> Result<(), NotDone> {
-    allowed(who, &Scope::all())
+    may_order(who, &Scope::all())
 }
 
 fn unknown(asked: &str, rows: &[Row]) -> NotDone {
@@ -364,7 +357,7 @@ fn unknown(asked: &str, rows: &[Row]) -> NotDone {
     let text = format!(
         "There is no budget `{asked}`; a budget is made in the file as [[budget]]. There is: {there}"
     );
-    not_done(StatusCode::NOT_FOUND, text)
+    NotDone::new(StatusCode::NOT_FOUND, text)
 }
 
 fn failed(error: &StoreError) -> NotDone {
@@ -372,9 +365,5 @@ fn failed(error: &StoreError) -> NotDone {
         StoreError::Unavailable(_) | StoreError::Unreadable(_) => StatusCode::SERVICE_UNAVAILABLE,
         StoreError::Refused(_) => StatusCode::CONFLICT,
     };
-    not_done(status, error.to_string())
-}
-
-fn not_done(status: StatusCode, message: impl Into<String>) -> NotDone {
-    NotDone { status, message: message.into() }
+    NotDone::new(status, error.to_string())
 }

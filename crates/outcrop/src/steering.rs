@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use http::StatusCode;
 use outcrop_admin::steering::{FlagOrder, ForceOrder, Steering};
-use outcrop_admin::stops::{Answering, NotDone};
+use outcrop_admin::stops::{Answering, NotDone, may_order};
 use outcrop_policy::route::target_name;
 use outcrop_policy::{Flag, Scope};
 use outcrop_proxy::explain::World;
@@ -40,7 +40,7 @@ pub(crate) struct Helm {
 impl Steering for Helm {
     fn explain(&self, described: Value) -> Result<Value, NotDone> {
         let described: Described = serde_json::from_value(described)
-            .map_err(|error| not_done(StatusCode::BAD_REQUEST, format!("the description: {error}")))?;
+            .map_err(|error| NotDone::new(StatusCode::BAD_REQUEST, format!("the description: {error}")))?;
         let snapshot = self.gateway.snapshot();
         let world = World {
             routes: &snapshot.routes,
@@ -49,13 +49,13 @@ impl Steering for Helm {
             unix: Duration::from_millis(unix_ms()),
         };
         let explained = explain(world, &described)
-            .map_err(|failure| not_done(StatusCode::BAD_REQUEST, failure.message.to_string()))?;
+            .map_err(|failure| NotDone::new(StatusCode::BAD_REQUEST, failure.message.to_string()))?;
         Ok(json!(explained))
     }
 
     fn force(&self, target: &str, order: &ForceOrder, who: &Administrator) -> Result<Value, NotDone> {
         let path = self.path_of(target).ok_or_else(|| {
-            not_done(
+            NotDone::new(
                 StatusCode::NOT_FOUND,
                 format!("There is no target `{target}`; GET /admin/v1/targets lists them."),
             )
@@ -131,7 +131,7 @@ async fn turn(
         tracing::error!(flag = %flag, by = &*who.name, cause, "a flag was not turned");
         let text =
             "The flag was not turned: the store did not take the change; look at the list, then try again.";
-        return Err(not_done(StatusCode::SERVICE_UNAVAILABLE, text));
+        return Err(NotDone::new(StatusCode::SERVICE_UNAVAILABLE, text));
     }
     let on = overlay.stands(&flag).unwrap_or(was);
     tracing::warn!(
@@ -145,7 +145,7 @@ fn unknown_flag(overlay: &Overlay, name: &str) -> NotDone {
     let known: Vec<String> = overlay.rows().into_iter().map(|row| row.flag).collect();
     let near = known.iter().min_by_key(|known| strsim::damerau_levenshtein(known, name));
     let near = near.map(|near| format!(" Did you mean `{near}`?")).unwrap_or_default();
-    not_done(
+    NotDone::new(
         StatusCode::NOT_FOUND,
         format!("There is no flag `{name}`.{near} GET /admin/v1/flags lists them."),
     )
@@ -159,16 +159,7 @@ fn allowed(who: &Administrator, flag: &Flag) -> Result<(), NotDone> {
             Scope::parse(&flag.to_string()).unwrap_or_else(|_| Scope::all())
         }
     };
-    if who.may_administer(&scope) {
-        return Ok(());
-    }
-    let own: Vec<String> = who.manages.iter().map(Scope::to_string).collect();
-    let text = format!("{} manages {} only, and not {scope}.", who.name, own.join(", "));
-    Err(not_done(StatusCode::FORBIDDEN, text))
-}
-
-fn not_done(status: StatusCode, message: impl Into<String>) -> NotDone {
-    NotDone { status, message: message.into() }
+    may_order(who, &scope)
 }
 
 /// A reason as it may stand in a log and in an answer.

@@ -14,7 +14,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use http::StatusCode;
-use outcrop_admin::stops::{Answering, NotDone, ResumeOrder, StopOrder, Stopping};
+use outcrop_admin::stops::{Answering, NotDone, ResumeOrder, StopOrder, Stopping, may_order};
 use outcrop_policy::stops::{Kept, LEVELS, Level};
 use outcrop_policy::{Scope, Stop};
 use outcrop_proxy::Gateway;
@@ -135,7 +135,7 @@ impl Stopper {
     fn raise(&self, order: &StopOrder, who: &Administrator) -> Result<Stop, NotDone> {
         let now_ms = unix_ms();
         let scope = scope(order.scope.as_deref())?;
-        allowed(who, &scope)?;
+        may_order(who, &scope)?;
         let stop = Stop {
             id: format!("{now_ms:x}-{:04x}", rand::random::<u16>()),
             scope,
@@ -146,7 +146,7 @@ impl Stopper {
             staged: None,
         };
         let raised = self.gateway.stops.raise(stop.clone());
-        raised.map_err(|error| not_done(StatusCode::CONFLICT, error.to_string()))?;
+        raised.map_err(|error| NotDone::new(StatusCode::CONFLICT, error.to_string()))?;
         tracing::error!(
             stop = stop.id, scope = %stop.scope, level = stop.level.label(), by = stop.by,
             reason = stop.reason, "emergency stop"
@@ -158,26 +158,12 @@ impl Stopper {
 /// The scope of an order; everything if it names none.
 fn scope(text: Option<&str>) -> Result<Scope, NotDone> {
     let parsed = Scope::parse(text.unwrap_or("all"));
-    parsed.map_err(|error| not_done(StatusCode::BAD_REQUEST, error.to_string()))
-}
-
-/// Nobody stops or resumes what is not his.
-fn allowed(who: &Administrator, scope: &Scope) -> Result<(), NotDone> {
-    if who.may_administer(scope) {
-        return Ok(());
-    }
-    let own: Vec<String> = who.manages.iter().map(Scope::to_string).collect();
-    let text = format!("{} manages {} only, and not {scope}.", who.name, own.join(", "));
-    Err(not_done(StatusCode::FORBIDDEN, text))
-}
-
-fn not_done(status: StatusCode, message: impl Into<String>) -> NotDone {
-    NotDone { status, message: message.into() }
+    parsed.map_err(|error| NotDone::new(StatusCode::BAD_REQUEST, error.to_string()))
 }
 
 fn busy() -> NotDone {
     let text = "The order was not carried out in time; look at the list of stops, then try again.";
-    not_done(StatusCode::SERVICE_UNAVAILABLE, text)
+    NotDone::new(StatusCode::SERVICE_UNAVAILABLE, text)
 }
 
 /// A name or a reason as it may stand in a log and in an answer.

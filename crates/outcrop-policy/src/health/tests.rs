@@ -95,6 +95,24 @@ fn a_lone_target_is_asked_once_a_second_while_it_is_tripped() {
 }
 
 #[test]
+fn where_none_serves_one_that_has_not_failed_for_a_second_gives_hope() {
+    let (health, now) = (Health::default(), Instant::now());
+    let hope = |ms| health.would_admit(NAME, Terms::Hopeful, now + Duration::from_millis(ms));
+    assert!(hope(0), "nothing is known against it");
+    // Jittered, so that its pause is longer than a second.
+    for _ in 0..FAILURES_IN_A_ROW {
+        let mut trial = health.begin(NAME, errand(Terms::Panic), now).unwrap();
+        let _ = trial.failed(&reset(), now, 1.0);
+    }
+    assert!(!hope(0) && !hope(999));
+    assert!(hope(1_000));
+    attempt(&health, Some(&reset()), now + Duration::from_millis(900)).unwrap();
+    assert!(!hope(1_000), "it has failed since");
+    health.force(NAME, Some(Forced::Tripped), now);
+    assert!(!hope(900));
+}
+
+#[test]
 fn further_attempts_at_a_target_in_trouble_are_few() {
     let (health, now) = (Health::default(), Instant::now());
     let further = |at| health.begin(NAME, errand(Terms::Further), at);

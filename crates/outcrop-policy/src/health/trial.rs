@@ -110,7 +110,7 @@ impl Trial {
 
     /// It takes longer than it may while another target is asked in its stead: counts as a failure, unless it
     /// answers in the end.
-    pub fn is_late(&mut self, now: Instant, jitter: f64) -> Option<Transition> {
+    pub fn turn_late(&mut self, now: Instant, jitter: f64) -> Option<Transition> {
         if self.late_at.is_some() || self.has_spoken {
             return None;
         }
@@ -260,9 +260,7 @@ impl Inner {
 
     /// Whether nothing was heard against it for a moment. Where all fail, each is asked all the time.
     fn is_hopeful(&self, now: Instant) -> bool {
-        self.failed_at.is_none_or(|failed| {
-            self.answered_at > Some(failed) || now.saturating_duration_since(failed) >= LONE_PROBE_EVERY
-        })
+        self.failed_at.is_none_or(|at| now.saturating_duration_since(at) >= LONE_PROBE_EVERY)
     }
 }
 

@@ -284,7 +284,7 @@ impl<'a> World<'a> {
                 }
             };
             for late in &mut request.tries {
-                let _ = late.trial.is_late(now, self.dice.random());
+                let _ = late.trial.turn_late(now, self.dice.random());
             }
             request.walk.sent(position);
             let slow_after = request.walk.slow_after(remaining, trial.patience());

@@ -216,7 +216,7 @@ impl<'a> Course<'a> {
 
     fn has_begun(&mut self, leg: Leg<'a>, is_hedge: bool) -> Turn {
         if !is_hedge {
-            self.legs.iter_mut().for_each(Leg::is_late);
+            self.legs.iter_mut().for_each(Leg::turn_late);
         }
         self.looks_at = match self.hedge.at(&leg) {
             Some(at) if self.legs.is_empty() => Some(leg.slow_at().map_or(at, |slow| slow.min(at))),

@@ -13,7 +13,7 @@ use outcrop_store::Administrator;
 use outcrop_store::journal::JournalEntry;
 use serde_json::{Value, json};
 
-use super::{Desk, everywhere, failed, not_done};
+use super::{Desk, everywhere, failed};
 use crate::config;
 
 impl Desk {
@@ -47,7 +47,7 @@ impl Desk {
         let Some(found) = found else {
             let text =
                 format!("There is no attempt `{attempt}` in suspense; `outcrop budget show` lists them.");
-            return Err(not_done(StatusCode::NOT_FOUND, text));
+            return Err(NotDone::new(StatusCode::NOT_FOUND, text));
         };
         let usage = Usage { input: order.input_tokens, output: order.output_tokens, ..Usage::default() };
         let nusd = match &order.cost {
@@ -157,5 +157,5 @@ fn cost(text: &str) -> Result<i64, NotDone> {
 }
 
 fn bad(message: impl Into<String>) -> NotDone {
-    not_done(StatusCode::BAD_REQUEST, message)
+    NotDone::new(StatusCode::BAD_REQUEST, message)
 }

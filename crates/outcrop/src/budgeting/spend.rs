@@ -14,7 +14,7 @@ use outcrop_store::journal::{ANSWER_ROWS_MAX, Attributed, Group};
 use outcrop_store::{Administrator, Store};
 use serde_json::{Value, json};
 
-use super::{failed, not_done};
+use super::failed;
 use crate::clock::time;
 
 /// Answers a question about spending.
@@ -55,7 +55,7 @@ fn group(word: &str) -> Result<Group, NotDone> {
         "target" => Ok(Group::Target),
         _ => facet.map(Group::Facet).ok_or_else(|| {
             let known = "org, team, key, user, run, model, path, operation, tool, target, day";
-            not_done(StatusCode::BAD_REQUEST, format!("`{word}` is nothing to group by; known: {known}"))
+            NotDone::new(StatusCode::BAD_REQUEST, format!("`{word}` is nothing to group by; known: {known}"))
         }),
     }
 }
@@ -69,7 +69,7 @@ fn moment(text: &str, is_end: bool) -> Result<i64, NotDone> {
     let zoned = day.and_then(|day| day.to_zoned(TimeZone::UTC));
     zoned.map(|zoned| zoned.timestamp().as_millisecond()).map_err(|_| {
         let text = format!("`{text}` is not a time; write it as 2026-01-31 or 2026-01-31T12:00:00Z");
-        not_done(StatusCode::BAD_REQUEST, text)
+        NotDone::new(StatusCode::BAD_REQUEST, text)
     })
 }
 

@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use http::StatusCode;
-use outcrop_admin::stops::{NotDone, ResumeOrder};
+use outcrop_admin::stops::{NotDone, ResumeOrder, may_order};
 use outcrop_policy::stops::{Held, Kept, Level, Staged};
 use outcrop_policy::{Scope, Stop};
 use outcrop_proxy::Gateway;
@@ -14,7 +14,7 @@ use tokio::sync::{mpsc, oneshot};
 use tokio::time::MissedTickBehavior;
 
 use super::journal::{Ask, Journal, Read};
-use super::{allowed, follows_file, not_done, plain, scope};
+use super::{follows_file, plain, scope};
 use crate::clock::unix_ms;
 use crate::config::StopRules;
 
@@ -147,7 +147,7 @@ impl Keeper {
 
     async fn resume(&self, order: &ResumeOrder, who: &Administrator) -> Result<Value, NotDone> {
         let meant = self.meant(order)?;
-        meant.iter().try_for_each(|stop| allowed(who, &stop.scope))?;
+        meant.iter().try_for_each(|stop| may_order(who, &stop.scope))?;
         let by = plain(&who.name);
         let (mut resumed, mut staged, mut asked) = (Vec::new(), Vec::new(), Vec::new());
         for stop in meant {
@@ -190,12 +190,12 @@ impl Keeper {
         }
         if !file.is_empty() {
             let text = "This stop follows the stop file; remove the file.";
-            return Err(not_done(StatusCode::CONFLICT, text));
+            return Err(NotDone::new(StatusCode::CONFLICT, text));
         }
         let all: Vec<String> =
             in_force.held().iter().map(|held| format!("{} ({})", held.stop.id, held.stop.scope)).collect();
         let all = if all.is_empty() { "nothing is stopped".to_owned() } else { all.join(", ") };
-        Err(not_done(StatusCode::NOT_FOUND, format!("There is no such stop; in force: {all}.")))
+        Err(NotDone::new(StatusCode::NOT_FOUND, format!("There is no such stop; in force: {all}.")))
     }
 
     /// Whether enough people want it.
@@ -208,7 +208,7 @@ impl Keeper {
         match self.journal.asked(&stop.id).filter(fresh) {
             Some(ask) if ask.by == by => {
                 let text = format!("{by} has asked already; another person has to confirm.");
-                Err(not_done(StatusCode::CONFLICT, text))
+                Err(NotDone::new(StatusCode::CONFLICT, text))
             }
             Some(ask) => Ok(Confirmed::Yes { staged: ask.staged }),
             None => {
@@ -249,7 +249,7 @@ enum Confirmed {
 
 fn not_journalled(error: &StoreError) -> NotDone {
     let text = format!("Nothing is resumed, because it cannot be journalled: {error}");
-    not_done(StatusCode::SERVICE_UNAVAILABLE, text)
+    NotDone::new(StatusCode::SERVICE_UNAVAILABLE, text)
 }
 
 fn unreadable_stop(ids: &[String]) -> Stop {

@@ -219,24 +219,31 @@ const PAIR: &str = r#"
     ]
 "#;
 
-#[tokio::test]
-async fn the_optimizer_proposes_applies_and_takes_back() {
-    let house = observed(PAIR).await;
-    let pace = |ms: f64| Script { latency_ms: Some(Spread::Fixed(ms)), ..Script::default() };
+fn pace(ms: f64) -> Script {
+    Script { latency_ms: Some(Spread::Fixed(ms)), ..Script::default() }
+}
+
+/// Both targets of the pair are known, and enough was asked to propose something.
+async fn known(house: &House) {
     house.lab.script("fra", pace(40.0)).await.unwrap();
     house.lab.script("dub", pace(45.0)).await.unwrap();
-    let gateway = Arc::clone(&house.running.gateway);
-    let strategy = || gateway.snapshot().routes.operation("implementation").unwrap().strategy;
-    // Both are known before it begins.
     for path in ["dub", "fra"] {
         let headers = [("x-outcrop-operation", "implementation"), ("x-outcrop-path", path)];
         for _ in 0..5 {
-            assert_eq!(Api::OpenAi.ask(&house, "pair", "hi", false, &headers).await.status, 200);
+            assert_eq!(Api::OpenAi.ask(house, "pair", "hi", false, &headers).await.status, 200);
         }
     }
     for _ in 0..13 {
-        send(&house, 10).await;
+        send(house, 10).await;
     }
+}
+
+#[tokio::test]
+async fn the_optimizer_proposes_applies_and_takes_back() {
+    let house = observed(PAIR).await;
+    known(&house).await;
+    let gateway = Arc::clone(&house.running.gateway);
+    let strategy = || gateway.snapshot().routes.operation("implementation").unwrap().strategy;
     let newest = |gateway: &outcrop_proxy::Gateway| {
         gateway.decisions.recent(&outcrop_policy::Wanted::default(), 1)[0].accepted_at_ms
     };
@@ -279,20 +286,9 @@ async fn stage(house: &House) -> String {
 #[tokio::test]
 async fn a_trial_that_does_harm_is_rolled_back_by_itself() {
     let house = observed(&format!("{PAIR}\n[flags]\noptimizer = true\n")).await;
-    let pace = |ms: f64| Script { latency_ms: Some(Spread::Fixed(ms)), ..Script::default() };
-    house.lab.script("fra", pace(40.0)).await.unwrap();
-    house.lab.script("dub", pace(45.0)).await.unwrap();
+    known(&house).await;
     let gateway = Arc::clone(&house.running.gateway);
     let strategy = || gateway.snapshot().routes.operation("implementation").unwrap().strategy;
-    for path in ["dub", "fra"] {
-        let headers = [("x-outcrop-operation", "implementation"), ("x-outcrop-path", path)];
-        for _ in 0..5 {
-            assert_eq!(Api::OpenAi.ask(&house, "pair", "hi", false, &headers).await.status, 200);
-        }
-    }
-    for _ in 0..13 {
-        send(&house, 10).await;
-    }
     let newest = || gateway.decisions.recent(&outcrop_policy::Wanted::default(), 1)[0].accepted_at_ms;
     house.running.optimize(newest() + 1);
     assert_eq!(stage(&house).await, "on_trial");

@@ -52,6 +52,25 @@ async fn note(house: &House, text: &str, key: &str) -> Answer {
     call(house.data(), "write_note", json!({"text": text}), key).await
 }
 
+/// A note that has reached its server and gets no answer.
+async fn under_way(house: &House) -> tokio::task::JoinHandle<Answer> {
+    let address = house.data();
+    let asking = tokio::spawn(async move { call(address, "write_note", json!({"text": "a"}), "one").await });
+    eventually("the call arrives", async || (!house.seen("desk").is_empty()).then_some(())).await;
+    asking
+}
+
+/// Its caller has left: once that is noticed, nobody knows whether it ran.
+async fn its_outcome_is_unknown(house: &House) {
+    house.heal("desk").await;
+    let answer = eventually("the gateway notices", async || {
+        let answer = note(house, "a", "one").await;
+        (code(&answer) != "idempotency_key_in_use").then_some(answer)
+    })
+    .await;
+    assert_eq!(code(&answer), "outcome_unknown", "{answer:?}");
+}
+
 /// How many notes there were with this one.
 fn written(answer: &Answer) -> Option<u64> {
     answer.json().pointer("/result/structuredContent/executions")?.as_u64()
@@ -106,21 +125,13 @@ async fn two_at_once_run_once() {
 async fn whoever_waits_for_a_call_waits_no_longer_than_its_deadline_and_runs_what_did_not() {
     let house = house().await;
     house.break_path("desk", Fault::new(FaultKind::Hang)).await;
-    let address = house.data();
-    let asking = tokio::spawn(async move { call(address, "write_note", json!({"text": "a"}), "one").await });
-    eventually("the call arrives", async || (!house.seen("desk").is_empty()).then_some(())).await;
+    let asking = under_way(&house).await;
     let (arguments, deadline) = (json!({"text": "a"}), ("x-outcrop-deadline-ms", "300"));
     let answer =
-        call_with(address, "write_note", arguments, deadline, json!({"idempotency-key": "one"})).await;
+        call_with(house.data(), "write_note", arguments, deadline, json!({"idempotency-key": "one"})).await;
     assert_eq!(code(&answer), "idempotency_key_in_use", "{answer:?}");
     asking.abort();
-    house.heal("desk").await;
-    let answer = eventually("the gateway notices", async || {
-        let answer = note(&house, "a", "one").await;
-        (code(&answer) != "idempotency_key_in_use").then_some(answer)
-    })
-    .await;
-    assert_eq!(code(&answer), "outcome_unknown", "{answer:?}");
+    its_outcome_is_unknown(&house).await;
 }
 
 #[tokio::test]
@@ -159,18 +170,10 @@ async fn what_never_left_frees_its_key() {
 async fn a_caller_that_leaves_leaves_an_unknown_outcome() {
     let house = house().await;
     house.break_path("desk", Fault { executed: Some(true), ..Fault::new(FaultKind::Hang) }).await;
-    let address = house.data();
-    let asking = tokio::spawn(async move { call(address, "write_note", json!({"text": "a"}), "one").await });
-    eventually("the call arrives", async || (!house.seen("desk").is_empty()).then_some(())).await;
+    let asking = under_way(&house).await;
     asking.abort();
     assert!(asking.await.unwrap_err().is_cancelled());
-    house.heal("desk").await;
-    let answer = eventually("the gateway notices", async || {
-        let answer = note(&house, "a", "one").await;
-        (code(&answer) != "idempotency_key_in_use").then_some(answer)
-    })
-    .await;
-    assert_eq!(code(&answer), "outcome_unknown", "{answer:?}");
+    its_outcome_is_unknown(&house).await;
 }
 
 #[tokio::test]
