@@ -65,7 +65,8 @@ pub enum Terms {
     Instead,
     /// No legal target serves: health is not asked.
     Panic,
-    /// A further one where none serves: only at a target that has not failed for a second.
+    /// A further one where none serves: only at a target that has not failed for a second, or has answered
+    /// since.
     Hopeful,
     /// No other target is legal: asked once a second while it is tripped.
     Lone,

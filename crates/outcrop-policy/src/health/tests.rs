@@ -113,6 +113,20 @@ fn where_none_serves_one_that_has_not_failed_for_a_second_gives_hope() {
 }
 
 #[test]
+fn where_none_serves_one_that_is_tripped_and_answers_gives_hope() {
+    let (health, now) = (Health::default(), Instant::now());
+    let at = |ms| now + Duration::from_millis(ms);
+    let mut slow = health.begin(NAME, errand(Terms::First), now).unwrap();
+    trip(&health, at(10));
+    assert!(!health.would_admit(NAME, Terms::Hopeful, at(20)));
+    let _ = slow.answered(at(20), 0.0);
+    assert_eq!(health.report(NAME, at(20)).breaker, BreakerState::Tripped, "it began before the trip");
+    assert!(health.would_admit(NAME, Terms::Hopeful, at(20)));
+    attempt(&health, Some(&reset()), at(30)).unwrap();
+    assert!(!health.would_admit(NAME, Terms::Hopeful, at(30)));
+}
+
+#[test]
 fn further_attempts_at_a_target_in_trouble_are_few() {
     let (health, now) = (Health::default(), Instant::now());
     let further = |at| health.begin(NAME, errand(Terms::Further), at);

@@ -258,9 +258,12 @@ impl Inner {
         }
     }
 
-    /// Whether nothing was heard against it for a moment. Where all fail, each is asked all the time.
+    /// Whether nothing was heard against it for a moment, or it has answered since, although it is tripped:
+    /// what began before a trip does not heal it. Where all fail, each is asked all the time.
     fn is_hopeful(&self, now: Instant) -> bool {
-        self.failed_at.is_none_or(|at| now.saturating_duration_since(at) >= LONE_PROBE_EVERY)
+        self.failed_at.is_none_or(|at| {
+            self.answered_at > Some(at) || now.saturating_duration_since(at) >= LONE_PROBE_EVERY
+        })
     }
 }
 
